@@ -1,0 +1,12 @@
+module github.com/nthlayer/nthlayer/services/notifier
+
+go 1.26.0
+
+require (
+	github.com/nthlayer/nthlayer/pkg v0.0.0
+	github.com/nthlayer/nthlayer/proto v0.0.0
+)
+
+replace github.com/nthlayer/nthlayer/proto => ../../proto
+
+replace github.com/nthlayer/nthlayer/pkg => ../../pkg
