@@ -1,0 +1,40 @@
+-- name: SaveCheckpoint :exec
+INSERT INTO checkpoints (job_id, snapshot, fence) VALUES (@job_id, @snapshot, @fence)
+ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now();
+
+-- name: GetCheckpoint :one
+SELECT snapshot FROM checkpoints WHERE job_id = @job_id;
+
+-- name: IntendChanges :exec
+-- An intent that stands keeps its outcome: planning again after a crash must not forget what was done.
+INSERT INTO changes (job_id, change_id, position, change)
+SELECT @job_id, unnest(@change_ids::text[]), unnest(@positions::integer[]), unnest(@changes::jsonb[])
+ON CONFLICT (job_id, change_id) DO NOTHING;
+
+-- name: SettleChange :execrows
+UPDATE changes SET outcome = @outcome, message = @message, api_calls = @api_calls, done_at = now()
+WHERE job_id = @job_id AND change_id = @change_id AND outcome IS NULL;
+
+-- name: ListChanges :many
+SELECT change_id, change, outcome, message, api_calls, intended_at, done_at FROM changes
+WHERE job_id = @job_id ORDER BY position;
+
+-- name: AppendEvents :exec
+-- One statement a batch, whatever the number of runs in it; each run is told of once.
+WITH added AS (
+    INSERT INTO run_events (job_id, at, event)
+    SELECT unnest(@job_ids::uuid[]), unnest(@ats::timestamptz[]), unnest(@events::jsonb[])
+    RETURNING job_id
+)
+SELECT pg_notify('run_events', job_id::text) FROM (SELECT DISTINCT job_id FROM added) AS told;
+
+-- name: ListEvents :many
+SELECT seq, job_id, at, event FROM run_events
+WHERE job_id = @job_id AND seq > @after_seq
+ORDER BY seq
+LIMIT @page_size;
+
+-- name: ClaimChore :execrows
+-- True for one process in each period.
+INSERT INTO chores (name, done_at) VALUES (@name, now())
+ON CONFLICT (name) DO UPDATE SET done_at = now() WHERE chores.done_at <= now() - @period::interval;

@@ -1,0 +1,120 @@
+-- name: AcceptRun :one
+-- The idempotency key decides: only the caller that inserts it gets a run and an outbox row; everybody else gets the
+-- first job and the hash of its request. DO UPDATE makes a concurrent equal request wait for the first and see it.
+WITH key AS (
+    INSERT INTO idempotency_keys (principal, key, request_hash, job_id)
+    VALUES (@principal, @idempotency_key, @request_hash, @job_id)
+    ON CONFLICT (principal, key) DO UPDATE SET last_used_at = now()
+    RETURNING job_id, request_hash, (xmax = 0)::boolean AS created
+), run AS (
+    INSERT INTO runs (job_id, type, team_id, status, requested_by, idempotency_key, request, trace)
+    SELECT key.job_id, @type, @team_id, 'queued', @principal, @idempotency_key, @request, @trace
+    FROM key WHERE key.created
+), outgoing AS (
+    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+    SELECT @queue, @team_id, key.job_id || ':1', jsonb_build_object('job_id', key.job_id), @trace
+    FROM key WHERE key.created
+)
+SELECT job_id, request_hash, created FROM key;
+
+-- name: ClaimRun :one
+-- Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
+-- is not to be done (now). The run's row is locked first, so two workers cannot both pass.
+WITH run AS (
+    SELECT runs.job_id, runs.team_id FROM runs
+    WHERE runs.job_id = @job_id AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
+    FOR UPDATE
+), lease AS (
+    INSERT INTO leases AS held (team_id, job_id, owner, fence, until)
+    SELECT run.team_id, run.job_id, @owner, 1, now() + @lease::interval FROM run
+    ON CONFLICT (team_id) DO UPDATE
+        SET job_id = excluded.job_id, owner = excluded.owner, fence = held.fence + 1, until = excluded.until
+        WHERE held.until <= now()
+    RETURNING held.job_id, held.fence
+)
+UPDATE runs SET
+    status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now())
+FROM lease WHERE runs.job_id = lease.job_id
+RETURNING runs.*;
+
+-- name: RenewLease :one
+UPDATE leases SET until = now() + @lease::interval
+WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence
+RETURNING until;
+
+-- name: HoldLease :one
+-- Locks the lease for the rest of the transaction and proves that it is still ours; no row: fenced off.
+SELECT fence FROM leases
+WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence AND until > now()
+FOR UPDATE;
+
+-- name: ReleaseLease :exec
+UPDATE leases SET until = now() WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence;
+
+-- name: GetRun :one
+SELECT * FROM runs WHERE job_id = @job_id;
+
+-- name: ListRuns :many
+-- Newest first. after is the last job_id of the page before.
+SELECT * FROM runs
+WHERE (@after::uuid = '00000000-0000-0000-0000-000000000000' OR job_id < @after)
+  AND (@team_id::text = '' OR team_id = @team_id)
+  AND (@status::text = '' OR status = @status)
+  AND (@requested_by::text = '' OR requested_by = @requested_by)
+ORDER BY job_id DESC
+LIMIT @page_size;
+
+-- name: DeferRun :execrows
+UPDATE runs SET
+    status = 'queued', available_at = now() + @delay::interval, announced_at = now() + @delay::interval,
+    announcements = announcements + 1, error_reason = @error_reason, error_message = @error_message,
+    attempt = CASE WHEN @counted::boolean THEN attempt ELSE attempt - 1 END
+WHERE job_id = @job_id AND fence = @fence AND status = 'running';
+
+-- name: FinishRun :execrows
+UPDATE runs SET
+    status = @status, summary = @summary, result = @result, error_reason = @error_reason,
+    error_message = @error_message, finished_at = now()
+WHERE job_id = @job_id AND fence = @fence AND status = 'running';
+
+-- name: InsertOutbox :exec
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+VALUES (@queue, @group_id, @dedup_id, @body, @attributes, now() + @delay::interval);
+
+-- name: EnqueueRun :exec
+-- Puts a run that was deferred back on its way to the queue.
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_id', job_id), trace, available_at
+FROM runs WHERE job_id = @job_id;
+
+-- name: TakeOutbox :many
+-- Locked rows belong to another relay and are passed over.
+SELECT id, queue, group_id, dedup_id, body, attributes FROM outbox
+WHERE available_at <= now()
+ORDER BY available_at, id
+LIMIT @batch
+FOR UPDATE SKIP LOCKED;
+
+-- name: DeleteOutbox :exec
+DELETE FROM outbox WHERE id = any(@ids::bigint[]);
+
+-- name: AnnounceStranded :execrows
+-- A run that is due but that nobody works on is announced again, so that a queue that lost everything loses nothing.
+-- The pause doubles with each announcement: a long backlog is not a reason to fill the queue with duplicates.
+WITH stranded AS (
+    SELECT runs.job_id FROM runs
+    LEFT JOIN leases ON leases.team_id = runs.team_id AND leases.job_id = runs.job_id AND leases.until > now()
+    WHERE runs.status IN ('queued', 'running')
+      AND runs.available_at <= now()
+      AND runs.announced_at <= now() - least(power(2, least(runs.announcements - 1, 6)) * @pause::interval, interval '10 minutes')
+      AND leases.team_id IS NULL
+    ORDER BY runs.announced_at
+    LIMIT 500
+    FOR UPDATE OF runs SKIP LOCKED
+), again AS (
+    UPDATE runs SET announced_at = now(), announcements = announcements + 1
+    FROM stranded WHERE runs.job_id = stranded.job_id
+    RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_id', job_id), trace FROM again;
