@@ -1,19 +1,40 @@
--- name: SaveCheckpoint :exec
-INSERT INTO checkpoints (job_id, snapshot, fence) VALUES (@job_id, @snapshot, @fence)
-ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now();
+-- name: SaveCheckpoint :one
+WITH held AS (
+    SELECT fence FROM leases
+    WHERE leases.team_id = @team_id AND leases.job_id = @job_id AND leases.fence = @fence AND until > now()
+    FOR UPDATE
+), saved AS (
+    INSERT INTO checkpoints (job_id, snapshot, fence) SELECT @job_id, @snapshot, held.fence FROM held
+    ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now()
+)
+SELECT count(*) FROM held;
 
 -- name: GetCheckpoint :one
 SELECT snapshot FROM checkpoints WHERE job_id = @job_id;
 
--- name: IntendChanges :exec
+-- name: IntendChanges :one
 -- An intent that stands keeps its outcome: planning again after a crash must not forget what was done.
-INSERT INTO changes (job_id, change_id, position, change)
-SELECT @job_id, unnest(@change_ids::text[]), unnest(@positions::integer[]), unnest(@changes::jsonb[])
-ON CONFLICT (job_id, change_id) DO NOTHING;
+WITH held AS (
+    SELECT fence FROM leases
+    WHERE leases.team_id = @team_id AND leases.job_id = @job_id AND leases.fence = @fence AND until > now()
+    FOR UPDATE
+), intended AS (
+    INSERT INTO changes (job_id, change_id, position, change)
+    SELECT @job_id, unnest(@change_ids::text[]), unnest(@positions::integer[]), unnest(@changes::jsonb[]) FROM held
+    ON CONFLICT (job_id, change_id) DO NOTHING
+)
+SELECT count(*) FROM held;
 
--- name: SettleChange :execrows
-UPDATE changes SET outcome = @outcome, message = @message, api_calls = @api_calls, done_at = now()
-WHERE job_id = @job_id AND change_id = @change_id AND outcome IS NULL;
+-- name: SettleChange :one
+WITH held AS (
+    SELECT fence FROM leases
+    WHERE leases.team_id = @team_id AND leases.job_id = @job_id AND leases.fence = @fence AND until > now()
+    FOR UPDATE
+), settled AS (
+    UPDATE changes SET outcome = @outcome::text, message = @message, api_calls = @api_calls, done_at = now()
+    FROM held WHERE changes.job_id = @job_id AND change_id = @change_id AND outcome IS NULL
+)
+SELECT count(*) FROM held;
 
 -- name: ListChanges :many
 SELECT change_id, change, outcome, message, api_calls, intended_at, done_at FROM changes

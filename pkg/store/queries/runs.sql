@@ -118,3 +118,10 @@ WITH stranded AS (
 )
 INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
 SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_id', job_id), trace FROM again;
+
+-- name: ClaimObstacle :one
+-- Why a run could not be claimed, and how long the obstacle lasts at most.
+SELECT runs.status,
+    greatest(runs.available_at - now(), coalesce(leases.until - now(), interval '0'))::interval AS wait
+FROM runs LEFT JOIN leases ON leases.team_id = runs.team_id
+WHERE runs.job_id = @job_id;

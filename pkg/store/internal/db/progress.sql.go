@@ -22,9 +22,15 @@ WITH added AS (
 SELECT pg_notify('run_events', job_id::text) FROM (SELECT DISTINCT job_id FROM added) AS told
 `
 
+type AppendEventsParams struct {
+	JobIds []uuid.UUID
+	Ats    []time.Time
+	Events []json.RawMessage
+}
+
 // One statement a batch, whatever the number of runs in it; each run is told of once.
-func (q *Queries) AppendEvents(ctx context.Context, jobIds []uuid.UUID, ats []time.Time, events []json.RawMessage) error {
-	_, err := q.db.Exec(ctx, appendEvents, jobIds, ats, events)
+func (q *Queries) AppendEvents(ctx context.Context, arg AppendEventsParams) error {
+	_, err := q.db.Exec(ctx, appendEvents, arg.JobIds, arg.Ats, arg.Events)
 	return err
 }
 
@@ -33,9 +39,14 @@ INSERT INTO chores (name, done_at) VALUES ($1, now())
 ON CONFLICT (name) DO UPDATE SET done_at = now() WHERE chores.done_at <= now() - $2::interval
 `
 
+type ClaimChoreParams struct {
+	Name   string
+	Period time.Duration
+}
+
 // True for one process in each period.
-func (q *Queries) ClaimChore(ctx context.Context, name string, period time.Duration) (int64, error) {
-	result, err := q.db.Exec(ctx, claimChore, name, period)
+func (q *Queries) ClaimChore(ctx context.Context, arg ClaimChoreParams) (int64, error) {
+	result, err := q.db.Exec(ctx, claimChore, arg.Name, arg.Period)
 	if err != nil {
 		return 0, err
 	}
@@ -53,28 +64,41 @@ func (q *Queries) GetCheckpoint(ctx context.Context, jobID uuid.UUID) (json.RawM
 	return snapshot, err
 }
 
-const intendChanges = `-- name: IntendChanges :exec
-INSERT INTO changes (job_id, change_id, position, change)
-SELECT $1, unnest($2::text[]), unnest($3::integer[]), unnest($4::jsonb[])
-ON CONFLICT (job_id, change_id) DO NOTHING
+const intendChanges = `-- name: IntendChanges :one
+WITH held AS (
+    SELECT fence FROM leases
+    WHERE leases.team_id = $1 AND leases.job_id = $2 AND leases.fence = $3 AND until > now()
+    FOR UPDATE
+), intended AS (
+    INSERT INTO changes (job_id, change_id, position, change)
+    SELECT $2, unnest($4::text[]), unnest($5::integer[]), unnest($6::jsonb[]) FROM held
+    ON CONFLICT (job_id, change_id) DO NOTHING
+)
+SELECT count(*) FROM held
 `
 
 type IntendChangesParams struct {
+	TeamID    string
 	JobID     uuid.UUID
+	Fence     int64
 	ChangeIds []string
 	Positions []int32
 	Changes   []json.RawMessage
 }
 
 // An intent that stands keeps its outcome: planning again after a crash must not forget what was done.
-func (q *Queries) IntendChanges(ctx context.Context, arg IntendChangesParams) error {
-	_, err := q.db.Exec(ctx, intendChanges,
+func (q *Queries) IntendChanges(ctx context.Context, arg IntendChangesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, intendChanges,
+		arg.TeamID,
 		arg.JobID,
+		arg.Fence,
 		arg.ChangeIds,
 		arg.Positions,
 		arg.Changes,
 	)
-	return err
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const listChanges = `-- name: ListChanges :many
@@ -127,8 +151,14 @@ ORDER BY seq
 LIMIT $3
 `
 
-func (q *Queries) ListEvents(ctx context.Context, jobID uuid.UUID, afterSeq int64, pageSize int32) ([]RunEvent, error) {
-	rows, err := q.db.Query(ctx, listEvents, jobID, afterSeq, pageSize)
+type ListEventsParams struct {
+	JobID    uuid.UUID
+	AfterSeq int64
+	PageSize int32
+}
+
+func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]RunEvent, error) {
+	rows, err := q.db.Query(ctx, listEvents, arg.JobID, arg.AfterSeq, arg.PageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -152,39 +182,70 @@ func (q *Queries) ListEvents(ctx context.Context, jobID uuid.UUID, afterSeq int6
 	return items, nil
 }
 
-const saveCheckpoint = `-- name: SaveCheckpoint :exec
-INSERT INTO checkpoints (job_id, snapshot, fence) VALUES ($1, $2, $3)
-ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now()
+const saveCheckpoint = `-- name: SaveCheckpoint :one
+WITH held AS (
+    SELECT fence FROM leases
+    WHERE leases.team_id = $1 AND leases.job_id = $2 AND leases.fence = $3 AND until > now()
+    FOR UPDATE
+), saved AS (
+    INSERT INTO checkpoints (job_id, snapshot, fence) SELECT $2, $4, held.fence FROM held
+    ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now()
+)
+SELECT count(*) FROM held
 `
 
-func (q *Queries) SaveCheckpoint(ctx context.Context, jobID uuid.UUID, snapshot json.RawMessage, fence int64) error {
-	_, err := q.db.Exec(ctx, saveCheckpoint, jobID, snapshot, fence)
-	return err
+type SaveCheckpointParams struct {
+	TeamID   string
+	JobID    uuid.UUID
+	Fence    int64
+	Snapshot json.RawMessage
 }
 
-const settleChange = `-- name: SettleChange :execrows
-UPDATE changes SET outcome = $1, message = $2, api_calls = $3, done_at = now()
-WHERE job_id = $4 AND change_id = $5 AND outcome IS NULL
+func (q *Queries) SaveCheckpoint(ctx context.Context, arg SaveCheckpointParams) (int64, error) {
+	row := q.db.QueryRow(ctx, saveCheckpoint,
+		arg.TeamID,
+		arg.JobID,
+		arg.Fence,
+		arg.Snapshot,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const settleChange = `-- name: SettleChange :one
+WITH held AS (
+    SELECT fence FROM leases
+    WHERE leases.team_id = $1 AND leases.job_id = $2 AND leases.fence = $3 AND until > now()
+    FOR UPDATE
+), settled AS (
+    UPDATE changes SET outcome = $4::text, message = $5, api_calls = $6, done_at = now()
+    FROM held WHERE changes.job_id = $2 AND change_id = $7 AND outcome IS NULL
+)
+SELECT count(*) FROM held
 `
 
 type SettleChangeParams struct {
-	Outcome  *string
+	TeamID   string
+	JobID    uuid.UUID
+	Fence    int64
+	Outcome  string
 	Message  string
 	ApiCalls json.RawMessage
-	JobID    uuid.UUID
 	ChangeID string
 }
 
 func (q *Queries) SettleChange(ctx context.Context, arg SettleChangeParams) (int64, error) {
-	result, err := q.db.Exec(ctx, settleChange,
+	row := q.db.QueryRow(ctx, settleChange,
+		arg.TeamID,
+		arg.JobID,
+		arg.Fence,
 		arg.Outcome,
 		arg.Message,
 		arg.ApiCalls,
-		arg.JobID,
 		arg.ChangeID,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }

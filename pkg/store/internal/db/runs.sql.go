@@ -88,14 +88,39 @@ INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
 SELECT $1, team_id, job_id || ':' || announcements, jsonb_build_object('job_id', job_id), trace FROM again
 `
 
+type AnnounceStrandedParams struct {
+	Queue string
+	Pause time.Duration
+}
+
 // A run that is due but that nobody works on is announced again, so that a queue that lost everything loses nothing.
 // The pause doubles with each announcement: a long backlog is not a reason to fill the queue with duplicates.
-func (q *Queries) AnnounceStranded(ctx context.Context, queue string, pause time.Duration) (int64, error) {
-	result, err := q.db.Exec(ctx, announceStranded, queue, pause)
+func (q *Queries) AnnounceStranded(ctx context.Context, arg AnnounceStrandedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, announceStranded, arg.Queue, arg.Pause)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const claimObstacle = `-- name: ClaimObstacle :one
+SELECT runs.status,
+    greatest(runs.available_at - now(), coalesce(leases.until - now(), interval '0'))::interval AS wait
+FROM runs LEFT JOIN leases ON leases.team_id = runs.team_id
+WHERE runs.job_id = $1
+`
+
+type ClaimObstacleRow struct {
+	Status string
+	Wait   time.Duration
+}
+
+// Why a run could not be claimed, and how long the obstacle lasts at most.
+func (q *Queries) ClaimObstacle(ctx context.Context, jobID uuid.UUID) (ClaimObstacleRow, error) {
+	row := q.db.QueryRow(ctx, claimObstacle, jobID)
+	var i ClaimObstacleRow
+	err := row.Scan(&i.Status, &i.Wait)
+	return i, err
 }
 
 const claimRun = `-- name: ClaimRun :one
@@ -117,10 +142,16 @@ FROM lease WHERE runs.job_id = lease.job_id
 RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at
 `
 
+type ClaimRunParams struct {
+	JobID uuid.UUID
+	Owner string
+	Lease time.Duration
+}
+
 // Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
 // is not to be done (now). The run's row is locked first, so two workers cannot both pass.
-func (q *Queries) ClaimRun(ctx context.Context, jobID uuid.UUID, owner string, lease time.Duration) (Run, error) {
-	row := q.db.QueryRow(ctx, claimRun, jobID, owner, lease)
+func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (Run, error) {
+	row := q.db.QueryRow(ctx, claimRun, arg.JobID, arg.Owner, arg.Lease)
 	var i Run
 	err := row.Scan(
 		&i.JobID,
@@ -194,9 +225,14 @@ SELECT $1, team_id, job_id || ':' || announcements, jsonb_build_object('job_id',
 FROM runs WHERE job_id = $2
 `
 
+type EnqueueRunParams struct {
+	Queue string
+	JobID uuid.UUID
+}
+
 // Puts a run that was deferred back on its way to the queue.
-func (q *Queries) EnqueueRun(ctx context.Context, queue string, jobID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, enqueueRun, queue, jobID)
+func (q *Queries) EnqueueRun(ctx context.Context, arg EnqueueRunParams) error {
+	_, err := q.db.Exec(ctx, enqueueRun, arg.Queue, arg.JobID)
 	return err
 }
 
@@ -271,12 +307,18 @@ WHERE team_id = $1 AND job_id = $2 AND fence = $3 AND until > now()
 FOR UPDATE
 `
 
+type HoldLeaseParams struct {
+	TeamID string
+	JobID  uuid.UUID
+	Fence  int64
+}
+
 // Locks the lease for the rest of the transaction and proves that it is still ours; no row: fenced off.
-func (q *Queries) HoldLease(ctx context.Context, teamID string, jobID uuid.UUID, fence int64) (int64, error) {
-	row := q.db.QueryRow(ctx, holdLease, teamID, jobID, fence)
-	var fence_2 int64
-	err := row.Scan(&fence_2)
-	return fence_2, err
+func (q *Queries) HoldLease(ctx context.Context, arg HoldLeaseParams) (int64, error) {
+	row := q.db.QueryRow(ctx, holdLease, arg.TeamID, arg.JobID, arg.Fence)
+	var fence int64
+	err := row.Scan(&fence)
+	return fence, err
 }
 
 const insertOutbox = `-- name: InsertOutbox :exec
@@ -375,8 +417,14 @@ const releaseLease = `-- name: ReleaseLease :exec
 UPDATE leases SET until = now() WHERE team_id = $1 AND job_id = $2 AND fence = $3
 `
 
-func (q *Queries) ReleaseLease(ctx context.Context, teamID string, jobID uuid.UUID, fence int64) error {
-	_, err := q.db.Exec(ctx, releaseLease, teamID, jobID, fence)
+type ReleaseLeaseParams struct {
+	TeamID string
+	JobID  uuid.UUID
+	Fence  int64
+}
+
+func (q *Queries) ReleaseLease(ctx context.Context, arg ReleaseLeaseParams) error {
+	_, err := q.db.Exec(ctx, releaseLease, arg.TeamID, arg.JobID, arg.Fence)
 	return err
 }
 

@@ -202,7 +202,13 @@ ON CONFLICT (team_id) DO UPDATE SET
     sync_status_since = CASE WHEN teams.sync_status = excluded.sync_status THEN teams.sync_status_since ELSE now() END
 `
 
-func (q *Queries) SetSyncStatus(ctx context.Context, teamID string, syncStatus string, jobID uuid.NullUUID) error {
-	_, err := q.db.Exec(ctx, setSyncStatus, teamID, syncStatus, jobID)
+type SetSyncStatusParams struct {
+	TeamID     string
+	SyncStatus string
+	JobID      uuid.NullUUID
+}
+
+func (q *Queries) SetSyncStatus(ctx context.Context, arg SetSyncStatusParams) error {
+	_, err := q.db.Exec(ctx, setSyncStatus, arg.TeamID, arg.SyncStatus, arg.JobID)
 	return err
 }

@@ -121,8 +121,13 @@ const moveTrailHead = `-- name: MoveTrailHead :exec
 UPDATE trail_head SET seq = $1, hash = $2
 `
 
-func (q *Queries) MoveTrailHead(ctx context.Context, seq int64, hash string) error {
-	_, err := q.db.Exec(ctx, moveTrailHead, seq, hash)
+type MoveTrailHeadParams struct {
+	Seq  int64
+	Hash string
+}
+
+func (q *Queries) MoveTrailHead(ctx context.Context, arg MoveTrailHeadParams) error {
+	_, err := q.db.Exec(ctx, moveTrailHead, arg.Seq, arg.Hash)
 	return err
 }
 

@@ -1,0 +1,298 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+)
+
+// Claim is the right to work on a run: the lease on its team, with a fence that grows with every claim. Every write
+// checks the fence in the statement that writes, by the database's clock, so a worker that lost its lease while it was
+// frozen or cut off changes nothing: it gets fault.Fenced.
+//
+// A Claim is also the run's flow.Journal.
+type Claim struct {
+	Run   Run
+	Fence int64
+	store *Store
+	lease time.Duration
+}
+
+// Claim takes a run for owner. It fails with NotFound where there is no such run, with Precondition where the run has
+// ended, and with Conflict where the team is held by another claim or the run is not due; RetryAfter says when to come
+// back.
+func (s *Store) Claim(ctx context.Context, jobID uuid.UUID, owner string, lease time.Duration) (*Claim, error) {
+	row, err := s.q.ClaimRun(ctx, db.ClaimRunParams{JobID: jobID, Owner: owner, Lease: lease})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, s.whyNotClaimed(ctx, jobID)
+	}
+	if err != nil {
+		return nil, wrap(err, "claim a run")
+	}
+	run, err := runFrom(row)
+	if err != nil {
+		return nil, err
+	}
+	return &Claim{Run: run, Fence: row.Fence, store: s, lease: lease}, nil
+}
+
+func (s *Store) whyNotClaimed(ctx context.Context, jobID uuid.UUID) error {
+	row, err := s.q.ClaimObstacle(ctx, jobID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fault.New(fault.NotFound, "there is no run "+jobID.String(), nil).WithReason("RUN_NOT_FOUND")
+	}
+	if err != nil {
+		return wrap(err, "claim a run")
+	}
+	if row.Status == Succeeded || row.Status == Failed {
+		return fault.New(fault.Precondition, "the run has ended", nil).WithReason("RUN_ENDED")
+	}
+	return fault.New(fault.Conflict, "the team is being worked on, or the run is not due", nil).
+		WithReason("TEAM_BUSY").WithRetryAfter(max(row.Wait, 0))
+}
+
+// Renew makes the lease last from now again and says until when, counted from the call by the caller's own clock.
+func (c *Claim) Renew(ctx context.Context) error {
+	_, err := c.store.q.RenewLease(ctx, db.RenewLeaseParams{
+		Lease: c.lease, TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence,
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c.fenced()
+	}
+	return wrap(err, "renew the lease")
+}
+
+// Load gives the run's saved snapshot, or nil.
+func (c *Claim) Load(ctx context.Context) ([]byte, error) {
+	snapshot, err := c.store.q.GetCheckpoint(ctx, c.Run.JobID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return snapshot, wrap(err, "read the checkpoint")
+}
+
+// Save makes the run's snapshot durable. One round trip.
+func (c *Claim) Save(ctx context.Context, snapshot []byte) error {
+	held, err := c.store.q.SaveCheckpoint(ctx, db.SaveCheckpointParams{
+		TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence, Snapshot: snapshot,
+	})
+	return c.written(held, err, "save the checkpoint")
+}
+
+// Intend writes down what is about to be done, all of it, before any of it. Changes that stand already keep their
+// outcomes. One round trip.
+func (c *Claim) Intend(ctx context.Context, changes []ownership.Change) error {
+	p := db.IntendChangesParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence}
+	for i, change := range changes {
+		p.ChangeIds = append(p.ChangeIds, change.ID)
+		p.Positions = append(p.Positions, int32(i))
+		p.Changes = append(p.Changes, encode(change))
+	}
+	held, err := c.store.q.IntendChanges(ctx, p)
+	return c.written(held, err, "write the intents")
+}
+
+// Changes lists the intents and what came of them.
+func (c *Claim) Changes(ctx context.Context) ([]Change, error) {
+	return c.store.Changes(ctx, c.Run.JobID)
+}
+
+// Settle writes what came of a change. One round trip.
+func (c *Claim) Settle(ctx context.Context, changeID, outcome, message string, calls []trail.APICall) error {
+	if calls == nil {
+		calls = []trail.APICall{}
+	}
+	held, err := c.store.q.SettleChange(ctx, db.SettleChangeParams{
+		TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence,
+		ChangeID: changeID, Outcome: outcome, Message: message, ApiCalls: encode(calls),
+	})
+	return c.written(held, err, "settle a change")
+}
+
+// SaveLink remembers which target team the run's team is. One transaction.
+func (c *Claim) SaveLink(ctx context.Context, l Link) error {
+	return c.tx(ctx, "save the link", func(q *db.Queries) error {
+		return q.SaveLink(ctx, db.SaveLinkParams{
+			TeamID: c.Run.TeamID, Source: l.Source, SourceID: l.SourceID, Target: l.Target, TargetID: l.TargetID,
+		})
+	})
+}
+
+// Record seals findings into the trail, each (job, change) once. One transaction; writers to the trail wait for each
+// other on its head.
+func (c *Claim) Record(ctx context.Context, findings []trail.Finding) error {
+	if len(findings) == 0 {
+		return nil
+	}
+	return c.tx(ctx, "record findings", func(q *db.Queries) error {
+		row, err := q.LockTrailHead(ctx)
+		if err != nil {
+			return err
+		}
+		recorded, err := q.RecordedChanges(ctx, c.Run.JobID)
+		if err != nil {
+			return err
+		}
+		done := make(map[string]bool, len(recorded))
+		for _, id := range recorded {
+			done[id] = true
+		}
+		head := trail.Head{Seq: row.Seq, Hash: row.Hash}
+		var p db.AppendFindingsParams
+		for _, f := range findings {
+			if done[f.ChangeID] {
+				continue
+			}
+			done[f.ChangeID] = true
+			f.JobID, f.TeamID, f.Actor = c.Run.JobID.String(), c.Run.TeamID, c.Run.RequestedBy
+			entry, next, err := head.Append(f)
+			if err != nil {
+				return fault.New(fault.Internal, "seal a finding", err)
+			}
+			head = next
+			p.Seqs = append(p.Seqs, entry.Seq)
+			p.JobIds = append(p.JobIds, c.Run.JobID)
+			p.ChangeIds = append(p.ChangeIds, entry.ChangeID)
+			p.TeamIds = append(p.TeamIds, entry.TeamID)
+			p.Outcomes = append(p.Outcomes, entry.Outcome)
+			p.RecordedAts = append(p.RecordedAts, entry.RecordedAt)
+			p.Contents = append(p.Contents, entry.Content)
+			p.PrevHashes = append(p.PrevHashes, entry.PrevHash)
+			p.Hashes = append(p.Hashes, entry.Hash)
+		}
+		if len(p.Seqs) == 0 {
+			return nil
+		}
+		if err := q.AppendFindings(ctx, p); err != nil {
+			return err
+		}
+		return q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash})
+	})
+}
+
+// Ending is how a run ends.
+type Ending struct {
+	Status       string // Succeeded or Failed
+	Summary      string
+	Result       *Result
+	ErrorReason  string
+	ErrorMessage string
+	Sync         ownership.SyncStatus // of the team, as the run leaves it
+	Declared     *ownership.Desired   // what the source declared; nil where it was not read
+	Tell         []Delivery           // whom to tell
+}
+
+// Delivery is a message to be sent once to one place.
+type Delivery struct {
+	Key     string
+	Medium  string
+	Channel string
+	Payload json.RawMessage
+}
+
+// Finish ends the run, sets the team's status, queues the notifications and lets go of the team, all in one transaction.
+func (c *Claim) Finish(ctx context.Context, e Ending) error {
+	return c.tx(ctx, "finish the run", func(q *db.Queries) error {
+		var result json.RawMessage
+		if e.Result != nil {
+			result = encode(e.Result)
+		}
+		if _, err := q.FinishRun(ctx, db.FinishRunParams{
+			JobID: c.Run.JobID, Fence: c.Fence, Status: e.Status, Summary: e.Summary, Result: result,
+			ErrorReason: e.ErrorReason, ErrorMessage: e.ErrorMessage,
+		}); err != nil {
+			return err
+		}
+		if e.Declared != nil {
+			if err := q.DeclareTeams(ctx, declareParams([]ownership.Desired{*e.Declared})); err != nil {
+				return err
+			}
+		}
+		if err := q.SetSyncStatus(ctx, db.SetSyncStatusParams{
+			TeamID: c.Run.TeamID, SyncStatus: string(e.Sync), JobID: uuid.NullUUID{UUID: c.Run.JobID, Valid: true},
+		}); err != nil {
+			return err
+		}
+		for _, d := range e.Tell {
+			if err := c.tell(ctx, q, d); err != nil {
+				return err
+			}
+		}
+		// The last event is part of the transaction: whoever watches sees the end if and only if it happened.
+		last := Event{JobID: c.Run.JobID, At: time.Now(), Kind: RunSucceeded, Message: e.Summary}
+		if e.Status == Failed {
+			last.Kind, last.Message = RunFailed, e.ErrorMessage
+		}
+		if err := q.AppendEvents(ctx, appendParams([]Event{last})); err != nil {
+			return err
+		}
+		return q.ReleaseLease(ctx, db.ReleaseLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
+	})
+}
+
+func (c *Claim) tell(ctx context.Context, q *db.Queries, d Delivery) error {
+	inserted, err := q.InsertDelivery(ctx, db.InsertDeliveryParams{
+		DeliveryKey: d.Key, JobID: c.Run.JobID, Medium: d.Medium, Channel: d.Channel, Payload: d.Payload,
+	})
+	if err != nil || inserted == 0 {
+		return err
+	}
+	return q.InsertOutbox(ctx, db.InsertOutboxParams{
+		Queue: NotificationsQueue, GroupID: d.Channel, DedupID: d.Key,
+		Body: encode(map[string]string{"delivery_key": d.Key}), Attributes: encode(orEmpty(c.Run.Trace)),
+	})
+}
+
+// Defer puts the run back: it waits for delay and is announced again. counted says whether this was a failed attempt;
+// a shutdown, an open breaker or a used-up quota is not.
+func (c *Claim) Defer(ctx context.Context, delay time.Duration, counted bool, reason, message string) error {
+	return c.tx(ctx, "defer the run", func(q *db.Queries) error {
+		if _, err := q.DeferRun(ctx, db.DeferRunParams{
+			JobID: c.Run.JobID, Fence: c.Fence, Delay: delay, Counted: counted, ErrorReason: reason, ErrorMessage: message,
+		}); err != nil {
+			return err
+		}
+		if err := q.EnqueueRun(ctx, db.EnqueueRunParams{JobID: c.Run.JobID, Queue: ReconcileQueue}); err != nil {
+			return err
+		}
+		return q.ReleaseLease(ctx, db.ReleaseLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
+	})
+}
+
+// tx runs f in a transaction that holds the lease's row, or fails with Fenced where the lease is not ours any more.
+func (c *Claim) tx(ctx context.Context, what string, f func(*db.Queries) error) error {
+	return c.store.tx(ctx, what, func(q *db.Queries) error {
+		_, err := q.HoldLease(ctx, db.HoldLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return c.fenced()
+		}
+		if err != nil {
+			return err
+		}
+		return f(q)
+	})
+}
+
+func (c *Claim) written(held int64, err error, what string) error {
+	if err != nil {
+		return wrap(err, what)
+	}
+	if held == 0 {
+		return c.fenced()
+	}
+	return nil
+}
+
+func (c *Claim) fenced() error {
+	return fault.New(fault.Fenced, fmt.Sprintf("the lease on team %s was lost (fence %d)", c.Run.TeamID, c.Fence), nil).WithReason("LEASE_LOST")
+}

@@ -1,0 +1,215 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
+)
+
+// ReconcileQueue and NotificationsQueue are the logical names under which messages wait in the outbox. The relay maps
+// them to real queues.
+const (
+	ReconcileQueue     = "reconcile"
+	NotificationsQueue = "notifications"
+)
+
+// The statuses of a run.
+const (
+	Queued    = "queued"
+	Running   = "running"
+	Succeeded = "succeeded"
+	Failed    = "failed"
+)
+
+// TypeReconcile is the run type that makes one team true.
+const TypeReconcile = "team.reconcile"
+
+// Request is what a run was asked to do.
+type Request struct {
+	Desired *ownership.Desired `json:"desired,omitempty"` // replaces the source read
+	Source  string             `json:"source"`
+	DryRun  bool               `json:"dry_run,omitempty"`
+}
+
+// NewRun is a request that passed every check and is to be made durable.
+type NewRun struct {
+	Principal      string
+	IdempotencyKey string // empty: the request is not keyed
+	RequestHash    []byte // over everything the caller asked for
+	TeamID         string
+	Request        Request
+	Trace          map[string]string // trace context, carried to whoever does the run
+}
+
+// Accept makes a run durable: key, run and outbox row in one statement, one round trip. The same principal and key give
+// the first run again, or a Conflict where the request differs.
+func (s *Store) Accept(ctx context.Context, n NewRun) (jobID uuid.UUID, created bool, err error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return uuid.Nil, false, fault.New(fault.Internal, "make a job id", err)
+	}
+	key := n.IdempotencyKey
+	if key == "" {
+		key = id.String()
+	}
+	row, err := s.q.AcceptRun(ctx, db.AcceptRunParams{
+		Principal: n.Principal, IdempotencyKey: key, RequestHash: n.RequestHash, JobID: id, Type: TypeReconcile,
+		TeamID: n.TeamID, Request: encode(n.Request), Trace: encode(orEmpty(n.Trace)), Queue: ReconcileQueue,
+	})
+	if err != nil {
+		return uuid.Nil, false, wrap(err, "accept a run")
+	}
+	if !row.Created && string(row.RequestHash) != string(n.RequestHash) {
+		return uuid.Nil, false, fault.New(fault.Conflict,
+			"the idempotency key was used for another request (job "+row.JobID.String()+"); use a new key for a new request", nil).
+			WithReason("IDEMPOTENCY_KEY_REUSED")
+	}
+	return row.JobID, row.Created, nil
+}
+
+// Run is one job as it stands.
+type Run struct {
+	JobID          uuid.UUID
+	Type           string
+	TeamID         string
+	Status         string
+	RequestedBy    string
+	IdempotencyKey string
+	Request        Request
+	Trace          map[string]string
+	Attempt        int
+	Result         *Result // nil: no plan was made yet
+	Summary        string
+	ErrorReason    string
+	ErrorMessage   string
+	CreatedAt      time.Time
+	StartedAt      *time.Time
+	FinishedAt     *time.Time
+}
+
+// Result is what a run found and decided.
+type Result struct {
+	Plan     ownership.Plan  `json:"plan"`
+	Decision policy.Decision `json:"decision"`
+}
+
+// Terminal reports whether the run has ended.
+func (r Run) Terminal() bool { return r.Status == Succeeded || r.Status == Failed }
+
+// Run reads one run.
+func (s *Store) Run(ctx context.Context, jobID uuid.UUID) (Run, error) {
+	row, err := s.q.GetRun(ctx, jobID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Run{}, fault.New(fault.NotFound, "there is no run "+jobID.String(), nil).WithReason("RUN_NOT_FOUND")
+	}
+	if err != nil {
+		return Run{}, wrap(err, "read a run")
+	}
+	return runFrom(row)
+}
+
+// RunFilter selects runs; empty fields select all. After is the last job of the page before.
+type RunFilter struct {
+	After       uuid.UUID
+	TeamID      string
+	Status      string
+	RequestedBy string
+	Limit       int
+}
+
+// Runs lists runs, newest first.
+func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
+	rows, err := s.q.ListRuns(ctx, db.ListRunsParams{
+		After: f.After, TeamID: f.TeamID, Status: f.Status, RequestedBy: f.RequestedBy, PageSize: int32(f.Limit),
+	})
+	if err != nil {
+		return nil, wrap(err, "list runs")
+	}
+	runs := make([]Run, 0, len(rows))
+	for _, row := range rows {
+		run, err := runFrom(row)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, run)
+	}
+	return runs, nil
+}
+
+func runFrom(row db.Run) (Run, error) {
+	r := Run{
+		JobID: row.JobID, Type: row.Type, TeamID: row.TeamID, Status: row.Status, RequestedBy: row.RequestedBy,
+		IdempotencyKey: row.IdempotencyKey, Attempt: int(row.Attempt), Summary: row.Summary,
+		ErrorReason: row.ErrorReason, ErrorMessage: row.ErrorMessage,
+		CreatedAt: row.CreatedAt, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
+	}
+	if r.IdempotencyKey == r.JobID.String() {
+		r.IdempotencyKey = "" // made up by Accept
+	}
+	err := errors.Join(decode(row.Request, &r.Request), decode(row.Trace, &r.Trace))
+	if row.Result != nil {
+		err = errors.Join(err, decode(row.Result, &r.Result))
+	}
+	return r, err
+}
+
+// Change is an intent and, once it is known, its outcome.
+type Change struct {
+	ownership.Change
+	Outcome  string // empty: not known yet
+	Message  string
+	APICalls json.RawMessage
+	DoneAt   *time.Time
+}
+
+// Changes lists a run's changes in the order in which they are applied.
+func (s *Store) Changes(ctx context.Context, jobID uuid.UUID) ([]Change, error) {
+	rows, err := s.q.ListChanges(ctx, jobID)
+	if err != nil {
+		return nil, wrap(err, "list changes")
+	}
+	changes := make([]Change, len(rows))
+	for i, row := range rows {
+		c := Change{Message: row.Message, APICalls: row.ApiCalls, DoneAt: row.DoneAt}
+		if row.Outcome != nil {
+			c.Outcome = *row.Outcome
+		}
+		if err := decode(row.Change, &c.Change); err != nil {
+			return nil, err
+		}
+		changes[i] = c
+	}
+	return changes, nil
+}
+
+// encode makes JSON of our own types, which cannot fail.
+func encode(v any) json.RawMessage {
+	content, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return content
+}
+
+func decode(content []byte, into any) error {
+	if err := json.Unmarshal(content, into); err != nil {
+		return fault.New(fault.Internal, "a stored value cannot be read", err)
+	}
+	return nil
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
