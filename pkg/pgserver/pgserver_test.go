@@ -41,7 +41,7 @@ func exec(t *testing.T, s *pgserver.Server, sql string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.URL("app"))
 	require.NoError(t, err)
-	defer conn.Close(context.Background()) //nolint:errcheck // the statement's own error counts
+	defer conn.Close(context.Background())
 	_, err = conn.Exec(t.Context(), sql)
 	require.NoError(t, err)
 }

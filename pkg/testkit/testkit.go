@@ -37,7 +37,7 @@ const (
 // Postgres gives the URL of a database with the current schema, which is the test's own and is dropped after it.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	return clone(t, func(ctx context.Context, server string) (string, error) { return template(ctx, server) })
+	return clone(t, template)
 }
 
 // EmptyPostgres is Postgres without the schema.

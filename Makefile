@@ -1,0 +1,73 @@
+# NthLayer. `make demo` shows what it does, `make test` runs every test; both install what they miss.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The race detector needs a C compiler. CI must not go without.
+RACE := $(if $(shell command -v "$$(go env CC)"),-race,$(if $(NTHLAYER_TEST_REQUIRE),$(error no C compiler for the race detector: run make deps)))
+PROGRAMS := ./cmd/nthlayer ./services/gateway ./services/reconcile-worker ./services/audit-scheduler ./services/notifier
+MODULES := $(addsuffix /...,./cmd/nthlayer ./pkg ./proto $(wildcard ./services/*))
+
+.PHONY: help
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the CLI and the services into bin/
+	@go build -o bin/ $(PROGRAMS)
+
+.PHONY: demo
+demo: postgres build ## Reconcile a drifted team of an example organisation, start to end
+	@bin/nthlayer demo
+
+.PHONY: dev
+dev: postgres build ## Keep the whole system running on this machine until Ctrl-C
+	@bin/nthlayer dev
+
+.PHONY: test
+test: postgres ## Run every test of every module with the race detector
+	@$(if $(RACE),,echo "no C compiler: the race detector is off";) \
+	go test -json $(RACE) -timeout 15m work | go run ./pkg/testkit/testreport
+
+.PHONY: lint
+lint: protodeps ## Check code, walls between packages, protos, and that the API did not break
+	@export PATH="$$(deploy/local/tools.sh | paste -sd:):$$PATH"; \
+	golangci-lint run $(MODULES); \
+	buf format proto --diff --exit-code; \
+	buf lint; \
+	buf breaking proto --against proto/baseline.binpb; \
+	echo "lint: ok"
+
+.PHONY: generate
+generate: protodeps ## Write everything generated anew: protos, SQL, docs
+	@export PATH="$$(deploy/local/tools.sh | paste -sd:):$$PATH"; \
+	buf generate; \
+	(cd pkg/store && sqlc generate); \
+	go generate work; \
+	echo "generate: ok"
+
+.PHONY: baseline
+baseline: protodeps ## Make the API as it is now the one that `make lint` compares with
+	@export PATH="$$(deploy/local/tools.sh node):$$PATH"; \
+	buf build proto --exclude-source-info -o proto/baseline.binpb
+
+.PHONY: deps
+deps: postgres protodeps ## Install what the other targets need
+	@deploy/local/cc.sh
+	@deploy/local/tools.sh >/dev/null
+	@[[ -d deploy/test/fauxqs/node_modules ]] || npm ci --prefix deploy/test/fauxqs --no-audit --no-fund --loglevel=error
+	@echo "deps: ok"
+
+.PHONY: postgres
+postgres:
+	@deploy/local/postgres.sh
+
+.PHONY: protodeps
+protodeps:
+	@deploy/local/protodeps.sh
+
+.PHONY: clean
+clean: ## Remove what was built and the state of dev and demo
+	@rm -rf bin .nthlayer
