@@ -243,3 +243,20 @@ func truncate(s string, limit int) string {
 	}
 	return string(runes[:limit])
 }
+
+// Shows reports whether a change can be seen in what is observed: it took effect, or was never needed.
+func (o Observed) Shows(c Change) bool {
+	switch c.Kind {
+	case CreateTeam:
+		return o.TargetID != ""
+	case UpdateTeam:
+		return (c.After.Name == "" || NormalizeName(o.Name) == c.After.Name) &&
+			(c.After.Description == "" || strings.TrimSpace(o.Description) == c.After.Description)
+	}
+	for _, m := range o.Members {
+		if m.User.ID == c.UserID {
+			return c.Kind != RemoveMember && m.Role == c.After.Role
+		}
+	}
+	return c.Kind == RemoveMember
+}

@@ -88,6 +88,15 @@ func (s *Store) Link(ctx context.Context, teamID string) (*Link, error) {
 	}, nil
 }
 
+// LinkedTeam tells which team a target team is linked to; empty: none.
+func (s *Store) LinkedTeam(ctx context.Context, target, targetID string) (string, error) {
+	teamID, err := s.q.GetLinkedTeam(ctx, db.GetLinkedTeamParams{Target: target, TargetID: targetID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return teamID, wrap(err, "read a link")
+}
+
 // Declare remembers what the source declares of teams. One statement, whatever their number.
 func (s *Store) Declare(ctx context.Context, teams []ownership.Desired) error {
 	if len(teams) == 0 {

@@ -93,7 +93,9 @@ type BrokenError struct {
 	Problem string
 }
 
-func (e *BrokenError) Error() string { return fmt.Sprintf("trail broken at entry %d: %s", e.Seq, e.Problem) }
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("trail broken at entry %d: %s", e.Seq, e.Problem)
+}
 
 // Verifier checks a trail entry by entry, from the first.
 type Verifier struct{ head Head }

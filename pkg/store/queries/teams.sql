@@ -37,3 +37,6 @@ VALUES (@team_id, @source, @source_id, @target, @target_id)
 ON CONFLICT (team_id) DO UPDATE SET
     source = excluded.source, source_id = excluded.source_id, target = excluded.target, target_id = excluded.target_id,
     linked_at = CASE WHEN links.target_id = excluded.target_id THEN links.linked_at ELSE now() END;
+
+-- name: GetLinkedTeam :one
+SELECT team_id FROM links WHERE target = @target AND target_id = @target_id;

@@ -63,6 +63,22 @@ func (q *Queries) GetLink(ctx context.Context, teamID string) (Link, error) {
 	return i, err
 }
 
+const getLinkedTeam = `-- name: GetLinkedTeam :one
+SELECT team_id FROM links WHERE target = $1 AND target_id = $2
+`
+
+type GetLinkedTeamParams struct {
+	Target   string
+	TargetID string
+}
+
+func (q *Queries) GetLinkedTeam(ctx context.Context, arg GetLinkedTeamParams) (string, error) {
+	row := q.db.QueryRow(ctx, getLinkedTeam, arg.Target, arg.TargetID)
+	var team_id string
+	err := row.Scan(&team_id)
+	return team_id, err
+}
+
 const getTeam = `-- name: GetTeam :one
 SELECT teams.team_id, teams.source_id, teams.name, teams.archived, teams.members, teams.member_count, teams.sync_status, teams.sync_status_since, teams.last_job_id, teams.source_read_at, links.source, links.source_id AS link_source_id, links.target, links.target_id, links.linked_at
 FROM teams LEFT JOIN links ON links.team_id = teams.team_id
