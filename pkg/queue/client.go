@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -41,9 +42,7 @@ type Client struct {
 
 // Open makes a client; it does not call the service yet. Close it when everything that uses it has stopped.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = idleConnections
-	load := []func(*awsconfig.LoadOptions) error{awsconfig.WithHTTPClient(&http.Client{Transport: transport})}
+	var load []func(*awsconfig.LoadOptions) error
 	if cfg.Endpoint != "" {
 		load = append(load, awsconfig.WithDefaultRegion(fallbackRegion))
 	}
@@ -58,12 +57,24 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		// A local endpoint takes any credentials; the chain's last resort, the metadata service, would only time out.
 		loaded.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
 	}
+	transport := transportOf(loaded)
 	api := sqs.NewFromConfig(loaded, func(o *sqs.Options) {
+		o.HTTPClient = &http.Client{Transport: transport}
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = aws.String(cfg.Endpoint)
 		}
 	})
 	return &Client{api: api, transport: transport, urls: make(map[string]string)}, nil
+}
+
+// transportOf copies the SDK's transport, which knows AWS_CA_BUNDLE and the proxy; a transport of our own can be closed.
+func transportOf(loaded aws.Config) *http.Transport {
+	transport := &http.Transport{}
+	if client, ok := loaded.HTTPClient.(*awshttp.BuildableClient); ok {
+		transport = client.GetTransport()
+	}
+	transport.MaxIdleConnsPerHost = idleConnections
+	return transport
 }
 
 // environmentHasCredentials tells whether somebody set credentials on purpose: keys, a task role, a web identity or a
