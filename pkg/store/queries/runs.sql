@@ -38,8 +38,9 @@ FROM lease WHERE runs.job_id = lease.job_id
 RETURNING runs.*;
 
 -- name: RenewLease :one
+-- Only a lease that still runs: one that was let go must not come back, one that ran out may be another's any moment.
 UPDATE leases SET until = now() + @lease::interval
-WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence
+WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence AND until > now()
 RETURNING until;
 
 -- name: HoldLease :one

@@ -430,7 +430,7 @@ func (q *Queries) ReleaseLease(ctx context.Context, arg ReleaseLeaseParams) erro
 
 const renewLease = `-- name: RenewLease :one
 UPDATE leases SET until = now() + $1::interval
-WHERE team_id = $2 AND job_id = $3 AND fence = $4
+WHERE team_id = $2 AND job_id = $3 AND fence = $4 AND until > now()
 RETURNING until
 `
 
@@ -441,6 +441,7 @@ type RenewLeaseParams struct {
 	Fence  int64
 }
 
+// Only a lease that still runs: one that was let go must not come back, one that ran out may be another's any moment.
 func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (time.Time, error) {
 	row := q.db.QueryRow(ctx, renewLease,
 		arg.Lease,

@@ -1,0 +1,118 @@
+// Package api turns the domain's values into the messages of nthlayer.v1 and back. It is the one place where the two
+// vocabularies meet.
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+)
+
+// Desired reads a desired state from a request; nil stays nil.
+func Desired(d *nthlayerv1.Desired) *ownership.Desired {
+	if d == nil {
+		return nil
+	}
+	desired := &ownership.Desired{Name: d.GetName(), Description: d.GetDescription(), Members: []ownership.Member{}}
+	for _, m := range d.GetMembers() {
+		member := ownership.Member{Email: m.GetEmail(), Name: m.GetName()}
+		if m.GetRole() != "" {
+			member.Roles = []string{m.GetRole()}
+		}
+		desired.Members = append(desired.Members, member)
+	}
+	return desired
+}
+
+// Plan shows a plan with what the guards said of it.
+func Plan(p ownership.Plan, d policy.Decision) *nthlayerv1.Plan {
+	plan := &nthlayerv1.Plan{
+		TeamId: p.TeamID, TeamName: p.TeamName, TargetTeamId: p.TargetID, SyncStatus: string(p.SyncStatus()),
+		Hash: p.Hash(), Unchanged: int32(p.Unchanged),
+		Decision: &nthlayerv1.Decision{Verdict: string(d.Verdict), Reasons: d.Reasons},
+	}
+	for _, c := range p.Changes {
+		plan.Changes = append(plan.Changes, Change(c))
+	}
+	for _, i := range p.Issues {
+		plan.Issues = append(plan.Issues, &nthlayerv1.Issue{
+			Kind: string(i.Kind), EntityRef: i.EntityRef, Message: i.Message, BlocksRemovals: i.BlocksRemovals,
+		})
+	}
+	return plan
+}
+
+// Change shows a change.
+func Change(c ownership.Change) *nthlayerv1.Change {
+	return &nthlayerv1.Change{
+		Id: c.ID, Kind: string(c.Kind), EntityRef: c.EntityRef, Before: entity(c.Before), After: entity(c.After),
+	}
+}
+
+// Finding shows an entry of the trail.
+func Finding(e trail.Entry) *nthlayerv1.Finding {
+	finding := &nthlayerv1.Finding{
+		Seq: e.Seq, JobId: e.JobID, TeamId: e.TeamID, EntityRef: e.EntityRef, Action: e.Action,
+		Before: object(e.Before), After: object(e.After), Outcome: e.Outcome, Message: e.Message, Actor: e.Actor,
+		RecordedAt: timestamppb.New(e.RecordedAt), Hash: e.Hash, PrevHash: e.PrevHash, Content: []byte(e.Content),
+	}
+	for _, c := range e.APICalls {
+		finding.ApiCalls = append(finding.ApiCalls, &nthlayerv1.ApiCall{
+			Method: c.Method, Path: c.Path, Status: int32(c.Status), At: timestamppb.New(c.At), RequestId: c.RequestID,
+		})
+	}
+	return finding
+}
+
+// Entry reads an entry of the trail back from what the API showed. It takes the finding from the sealed content, so that
+// a verifier checks what was sealed.
+func Entry(f *nthlayerv1.Finding) (trail.Entry, error) {
+	finding, err := trail.Decode(string(f.GetContent()))
+	if err != nil {
+		return trail.Entry{}, &trail.BrokenError{Seq: f.GetSeq(), Problem: "its content cannot be read"}
+	}
+	shown := trail.Entry{Finding: finding, Content: string(f.GetContent()), PrevHash: f.GetPrevHash(), Hash: f.GetHash()}
+	// What is shown beside the content must be the content: it is what people read.
+	shown.Seq, shown.JobID, shown.TeamID = f.GetSeq(), f.GetJobId(), f.GetTeamId()
+	shown.EntityRef, shown.Action, shown.Outcome = f.GetEntityRef(), f.GetAction(), f.GetOutcome()
+	shown.Message, shown.Actor, shown.RecordedAt = f.GetMessage(), f.GetActor(), f.GetRecordedAt().AsTime()
+	return shown, nil
+}
+
+// Time shows a time that may not have come yet.
+func Time(t *time.Time) *timestamppb.Timestamp {
+	if t == nil {
+		return nil
+	}
+	return timestamppb.New(*t)
+}
+
+func entity(e *ownership.Entity) *structpb.Struct {
+	if e == nil {
+		return nil
+	}
+	content, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // strings only: cannot fail
+	}
+	return object(content)
+}
+
+// object shows a JSON object; nil for none, and for what is not an object.
+func object(content json.RawMessage) *structpb.Struct {
+	if len(content) == 0 {
+		return nil
+	}
+	s := &structpb.Struct{}
+	if err := s.UnmarshalJSON(content); err != nil {
+		return nil
+	}
+	return s
+}

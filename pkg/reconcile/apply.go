@@ -1,0 +1,228 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
+)
+
+// apply does the plan: first all intents in one write, then one idempotent call and one outcome after the other. An
+// intent that stands without an outcome from an earlier claim may have happened: the target is looked at before it is
+// done again.
+func (r *run) apply(ctx context.Context, s *State) error {
+	r.tell(store.Event{Kind: store.PlanReady, Message: describePlan(*s.Plan)})
+	earlier, err := r.job.Ledger.Changes(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.job.Ledger.Intend(ctx, s.Plan.Changes); err != nil {
+		return err
+	}
+	if len(earlier) > 0 {
+		if err := r.catchUp(ctx, s, earlier); err != nil {
+			return err
+		}
+	}
+	changes, err := r.job.Ledger.Changes(ctx)
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, c := range changes {
+		switch {
+		case c.Outcome != "":
+		case failed && c.Kind == ownership.RemoveMember, failed && s.TargetID == "":
+			// Nobody leaves when somebody could not arrive.
+			c.Outcome, c.Message = trail.Skipped, "not tried, because an earlier change failed"
+			if err := r.job.Ledger.Settle(ctx, c.ID, c.Outcome, c.Message, nil); err != nil {
+				return err
+			}
+		default:
+			if c, err = r.applyOne(ctx, s, c); err != nil {
+				return err
+			}
+		}
+		failed = failed || c.Outcome == trail.Failed
+		if err := s.note(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyOne makes one change and writes its outcome. An error means that the outcome is not known.
+func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Change, error) {
+	calling, calls := upstream.Record(ctx)
+	targetID, err := r.parts.Applier.Apply(calling, s.TargetID, c.Change)
+	if fault.Is(err, fault.NotFound) && c.Kind == ownership.RemoveMember {
+		// Gone already, or a team that is gone: only a look can tell.
+		if observed, lookErr := r.parts.Target.Observe(calling, s.TargetID); lookErr == nil && observed.Shows(c.Change) {
+			err = nil
+			c.Message = "was not a member any more"
+		}
+	}
+	switch {
+	case err == nil:
+		c.Outcome = trail.Applied
+	case final(err):
+		c.Outcome, c.Message = trail.Failed, publicText(err)
+	default:
+		return c, fmt.Errorf("%s: %w", c.ID, err)
+	}
+	if c.APICalls, err = json.Marshal(recorded(calls)); err != nil {
+		return c, fault.New(fault.Internal, "the calls cannot be recorded", err)
+	}
+	// The target has been changed: its outcome is written down although the run is being stopped.
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+	defer cancel()
+	if err := r.job.Ledger.Settle(settling, c.ID, c.Outcome, c.Message, recorded(calls)); err != nil {
+		return c, err
+	}
+	if c.Outcome == trail.Applied && targetID != s.TargetID {
+		s.TargetID = targetID
+		if err := r.saveLink(settling, s); err != nil {
+			return c, err
+		}
+	}
+	r.tellChange(c)
+	return c, nil
+}
+
+const settleWithin = 5 * time.Second
+
+// final reports an error that says something about this change alone, so that the others are still worth trying. A
+// refused credential or a missing right will refuse the others too.
+func final(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.Conflict, fault.NotFound:
+		return true
+	default:
+		return false
+	}
+}
+
+// catchUp finds out which of the intents that an earlier claim left without an outcome have happened.
+func (r *run) catchUp(ctx context.Context, s *State, earlier []store.Change) error {
+	var open []store.Change
+	for _, c := range earlier {
+		if c.Kind == ownership.CreateTeam && s.TargetID == "" {
+			if err := r.findCreated(ctx, s, c); err != nil {
+				return err
+			}
+			if s.TargetID != "" && c.Outcome == "" {
+				if err := r.settleFound(ctx, c); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if c.Outcome == "" {
+			open = append(open, c)
+		}
+	}
+	if len(open) == 0 || s.TargetID == "" {
+		return nil
+	}
+	observed, err := r.parts.Target.Observe(ctx, s.TargetID)
+	if err != nil {
+		return fmt.Errorf("look at team %s after an interruption: %w", s.TargetID, err)
+	}
+	for _, c := range open {
+		if observed.Shows(c.Change) {
+			if err := r.settleFound(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) settleFound(ctx context.Context, c store.Change) error {
+	c.Outcome, c.Message = trail.Applied, "found done after an interruption"
+	if err := r.job.Ledger.Settle(ctx, c.ID, c.Outcome, c.Message, nil); err != nil {
+		return err
+	}
+	r.tellChange(c)
+	return nil
+}
+
+// findCreated looks for the team whose creation was interrupted. Creating is the one change that is not idempotent, and
+// a new team may take moments to show, so an intent to create is looked for as long as a change may take to show.
+func (r *run) findCreated(ctx context.Context, s *State, c store.Change) error {
+	link, err := r.parts.Links.Link(ctx, s.TeamID)
+	if err != nil {
+		return err
+	}
+	if link != nil && (s.Link == nil || link.TargetID != s.Link.TargetID) {
+		s.TargetID = link.TargetID
+		return nil
+	}
+	err = r.until(ctx, func(ctx context.Context) (bool, error) {
+		teams, err := r.parts.Target.FindTeams(ctx, c.After.Name)
+		if err != nil || len(teams) == 0 {
+			return false, err
+		}
+		s.TargetID = teams[0].ID
+		return true, r.saveLink(ctx, s)
+	})
+	if errors.Is(err, errNotShown) {
+		return nil // it was never created
+	}
+	return err
+}
+
+func (r *run) saveLink(ctx context.Context, s *State) error {
+	link := store.Link{Source: SourceCortex, Target: TargetPagerDuty, TargetID: s.TargetID}
+	if s.Desired != nil {
+		link.SourceID = s.Desired.SourceID
+	}
+	return r.job.Ledger.SaveLink(ctx, link)
+}
+
+func (r *run) tellChange(c store.Change) {
+	event := store.Event{Kind: store.ChangeDone, Step: "apply", Change: &c.Change, Message: c.Message}
+	if c.Outcome == trail.Failed {
+		event.Kind = store.ChangeFailed
+	}
+	r.tell(event)
+}
+
+func (s *State) note(c store.Change) error {
+	applied := AppliedChange{Change: c.Change, Outcome: c.Outcome, Message: c.Message}
+	if len(c.APICalls) > 0 {
+		if err := json.Unmarshal(c.APICalls, &applied.APICalls); err != nil {
+			return fault.New(fault.Internal, "the recorded calls cannot be read", err)
+		}
+	}
+	for i := range s.Applied {
+		if s.Applied[i].ID == c.ID {
+			s.Applied[i] = applied
+			return nil
+		}
+	}
+	s.Applied = append(s.Applied, applied)
+	return nil
+}
+
+func recorded(calls *upstream.Calls) []trail.APICall {
+	var list []trail.APICall
+	for _, c := range calls.List() {
+		list = append(list, trail.APICall{Method: c.Method, Path: c.Path, Status: c.Status, At: c.At, RequestID: c.RequestID})
+	}
+	return list
+}
+
+func publicText(err error) string {
+	if f, ok := fault.As(err); ok {
+		return f.Text
+	}
+	return "an internal error; the log has it"
+}

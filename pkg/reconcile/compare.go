@@ -1,0 +1,162 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+)
+
+// fetchSource reads the desired state, unless the request brought it along. Where the team is not linked yet it also
+// asks the source which target team it means.
+func (f *Flow) fetchSource(ctx context.Context, s *State) error {
+	if s.Request.Desired != nil {
+		desired := *s.Request.Desired
+		desired.TeamID = s.TeamID
+		s.Desired = &desired
+		return nil
+	}
+	desired, err := f.parts.Source.Team(ctx, s.TeamID)
+	if err != nil {
+		return fmt.Errorf("read team %s from the source: %w", s.TeamID, err)
+	}
+	if s.Link == nil && !desired.Archived {
+		if desired.TargetID, err = f.parts.Source.DeclaredTarget(ctx, s.TeamID); err != nil {
+			return fmt.Errorf("read the declared target of team %s: %w", s.TeamID, err)
+		}
+	}
+	s.Desired = &desired
+	return nil
+}
+
+// fetchTarget reads the linked team. A team that is not linked yet is found by match, which knows its name.
+func (f *Flow) fetchTarget(ctx context.Context, s *State) error {
+	if s.Link == nil {
+		return nil
+	}
+	observed, err := f.observe(ctx, s.Link.TargetID)
+	if err != nil {
+		return err
+	}
+	s.Observed = observed
+	return nil
+}
+
+// observe reads a target team; nil where the target says there is none.
+func (f *Flow) observe(ctx context.Context, targetID string) (*ownership.Observed, error) {
+	observed, err := f.parts.Target.Observe(ctx, targetID)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read team %s on the target: %w", targetID, err)
+	}
+	return &observed, nil
+}
+
+// match finds the target team and each person's account on the target.
+func (f *Flow) match(ctx context.Context, s *State) error {
+	if s.Desired.Archived {
+		s.lose(ownership.ArchivedTeam, "the team is archived in the source; nothing is changed on the target, take it down there by hand")
+		return nil
+	}
+	if s.Observed == nil {
+		if err := f.findTarget(ctx, s); err != nil || s.Lost {
+			return err
+		}
+	}
+	observed := ownership.Observed{}
+	if s.Observed != nil {
+		observed = *s.Observed
+		s.TargetID = observed.TargetID
+	}
+	found, err := f.parts.Target.FindUsers(ctx, ownership.Unmatched(*s.Desired, observed))
+	if err != nil {
+		return fmt.Errorf("look people up on the target: %w", err)
+	}
+	s.Wanted, s.Issues = ownership.Match(*s.Desired, observed, found, f.parts.Roles)
+	return nil
+}
+
+// findTarget looks for the team of a pair that is not linked, or whose target team is gone: the one the source names,
+// then the only one of the same name. No team at all leaves Observed nil, for plan to create it.
+func (f *Flow) findTarget(ctx context.Context, s *State) error {
+	targetID := s.Desired.TargetID
+	if targetID == "" {
+		name := cmp.Or(s.Desired.Name, s.TeamID)
+		teams, err := f.parts.Target.FindTeams(ctx, name)
+		if err != nil {
+			return fmt.Errorf("look for team %q on the target: %w", name, err)
+		}
+		switch {
+		case len(teams) > 1:
+			s.lose(ownership.AmbiguousTeam, fmt.Sprintf(
+				"%d teams on the target are named %q; name one in the source's custom data pagerduty-team-id, or rename the others", len(teams), name))
+			return nil
+		case len(teams) == 1:
+			targetID = teams[0].ID
+		case !f.parts.CreateTeams:
+			s.lose(ownership.TeamNotFound, fmt.Sprintf(
+				"no team on the target is named %q; create it there, name it in the source's custom data pagerduty-team-id, or allow NthLayer to create teams", name))
+			return nil
+		default:
+			return nil
+		}
+	}
+	owner, err := f.parts.Links.LinkedTeam(ctx, TargetPagerDuty, targetID)
+	if err != nil {
+		return err
+	}
+	if owner != "" && owner != s.TeamID {
+		s.lose(ownership.LinkedElsewhere, fmt.Sprintf("team %s on the target belongs to %s already; name another in the source's custom data pagerduty-team-id", targetID, owner))
+		return nil
+	}
+	if s.Observed, err = f.observe(ctx, targetID); err != nil {
+		return err
+	}
+	if s.Observed == nil {
+		s.lose(ownership.TeamNotFound, fmt.Sprintf("the source names team %s, which the target does not have; correct the custom data pagerduty-team-id", targetID))
+	}
+	return nil
+}
+
+func (s *State) lose(kind ownership.IssueKind, message string) {
+	s.Lost = true
+	s.Issues = append(s.Issues, ownership.Issue{Kind: kind, EntityRef: "team:" + s.TeamID, Message: message, BlocksRemovals: true})
+}
+
+// plan compares. Where somebody would be removed it asks who is paged for the team: they stay.
+func (f *Flow) plan(ctx context.Context, s *State) error {
+	if s.Lost {
+		s.Plan = &ownership.Plan{
+			TeamID: s.TeamID, TeamName: cmp.Or(s.Desired.Name, s.TeamID), Changes: []ownership.Change{},
+			Issues: s.Issues, Incomparable: true,
+		}
+		return nil
+	}
+	observed := ownership.Observed{}
+	if s.Observed != nil {
+		observed = *s.Observed
+	}
+	plan := ownership.Diff(*s.Desired, observed, s.Wanted)
+	plan.Issues = s.Issues
+	var rotation ownership.Rotation
+	if plan.Count(ownership.RemoveMember) > 0 {
+		var err error
+		if rotation, err = f.parts.Target.Rotation(ctx, plan.TargetID); err != nil {
+			return fmt.Errorf("read who is paged for team %s: %w", plan.TargetID, err)
+		}
+	}
+	plan = plan.HoldRemovals(rotation)
+	s.Plan = &plan
+	return nil
+}
+
+// guard asks whether the plan may be applied.
+func (f *Flow) guard(_ context.Context, s *State) error {
+	decision := f.parts.Guard.Check(*s.Plan)
+	s.Decision = &decision
+	return nil
+}

@@ -1,0 +1,205 @@
+// Package reconcile is the flow team.reconcile: it makes one team on the target what the source declares.
+//
+//	fetch_source ∥ fetch_target → match → plan → guard → apply → verify → record → announce
+//
+// The first five steps compare and write nothing anywhere; they are also the flow team.plan. What is read wrong or not
+// whole is an error and ends the flow there: nothing is ever removed because something could not be seen.
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/flow"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+)
+
+// The names of the two platforms in links.
+const (
+	SourceCortex    = "cortex"
+	TargetPagerDuty = "pagerduty"
+)
+
+// Source is where ownership is declared.
+type Source interface {
+	Team(ctx context.Context, teamID string) (ownership.Desired, error)
+	// DeclaredTarget is the target team that the source names for a team; empty: none.
+	DeclaredTarget(ctx context.Context, teamID string) (string, error)
+}
+
+// Target is where ownership must be true. Each answer is whole or an error.
+type Target interface {
+	Observe(ctx context.Context, targetID string) (ownership.Observed, error)
+	FindTeams(ctx context.Context, name string) ([]ownership.TeamRef, error)
+	FindUsers(ctx context.Context, emails []string) ([]ownership.User, error)
+	Rotation(ctx context.Context, targetID string) (ownership.Rotation, error)
+}
+
+// Applier is the one port through which anything on the target is changed. It gives the id of the team, which is new
+// where the change created it.
+type Applier interface {
+	Apply(ctx context.Context, targetID string, change ownership.Change) (string, error)
+}
+
+// Guard decides on a plan before it is applied.
+type Guard interface {
+	Check(plan ownership.Plan) policy.Decision
+}
+
+// Links remembers which target team belongs to a team.
+type Links interface {
+	Link(ctx context.Context, teamID string) (*store.Link, error)
+	LinkedTeam(ctx context.Context, target, targetID string) (teamID string, err error)
+}
+
+// Ledger is where a run writes what it is about to do and what came of it. Every write fails with fault.Fenced once
+// somebody else owns the run.
+type Ledger interface {
+	flow.Journal
+	Intend(ctx context.Context, changes []ownership.Change) error
+	Changes(ctx context.Context) ([]store.Change, error)
+	Settle(ctx context.Context, changeID, outcome, message string, calls []trail.APICall) error
+	SaveLink(ctx context.Context, link store.Link) error
+	Record(ctx context.Context, findings []trail.Finding) error
+	Finish(ctx context.Context, ending store.Ending) error
+}
+
+// Parts are what the flow works with.
+type Parts struct {
+	Source  Source
+	Target  Target
+	Applier Applier
+	Guard   Guard
+	Links   Links
+	Settings
+}
+
+// Settings are what a company decides about reconciling. The zero values of the times mean their defaults.
+type Settings struct {
+	Roles        ownership.RoleMap
+	CreateTeams  bool          // whether a team that the target lacks may be created
+	Channel      string        // where the outcome is told; empty: nowhere
+	VerifyWithin time.Duration // how long the target may take to show a change; 30 s
+	VerifyEvery  time.Duration // the first wait between looks; it doubles; 250 ms
+	Now          func() time.Time
+}
+
+// Flow runs team.reconcile and team.plan. It is safe for concurrent use.
+type Flow struct {
+	parts   Parts
+	compare *flow.Graph[State]
+}
+
+// New makes a flow of its parts.
+func New(parts Parts) (*Flow, error) {
+	if parts.VerifyWithin == 0 {
+		parts.VerifyWithin = 30 * time.Second
+	}
+	if parts.VerifyEvery == 0 {
+		parts.VerifyEvery = 250 * time.Millisecond
+	}
+	if parts.Now == nil {
+		parts.Now = time.Now
+	}
+	f := &Flow{parts: parts}
+	compare, err := f.comparing("team.plan").Build()
+	if err != nil {
+		return nil, err
+	}
+	f.compare = compare
+	return f, nil
+}
+
+// State is what a run knows. It is saved with every checkpoint.
+type State struct {
+	TeamID   string              `json:"team_id"`
+	Request  store.Request       `json:"request"`
+	Link     *store.Link         `json:"link,omitempty"`     // as it was when the run began
+	Desired  *ownership.Desired  `json:"desired,omitempty"`  // set by fetch_source
+	Observed *ownership.Observed `json:"observed,omitempty"` // set by fetch_target or match; nil: the target has no such team
+	Wanted   []ownership.Wanted  `json:"wanted,omitempty"`   // set by match
+	Issues   []ownership.Issue   `json:"issues,omitempty"`   // set by match
+	Lost     bool                `json:"lost,omitempty"`     // set by match: there is nothing to compare with
+	Plan     *ownership.Plan     `json:"plan,omitempty"`     // set by plan
+	Decision *policy.Decision    `json:"decision,omitempty"` // set by guard
+	TargetID string              `json:"target_id,omitempty"`
+	Applied  []AppliedChange     `json:"applied,omitempty"` // set by apply
+}
+
+// AppliedChange is a change of the plan with what came of it.
+type AppliedChange struct {
+	ownership.Change
+	Outcome  string          `json:"outcome"`
+	Message  string          `json:"message,omitempty"`
+	APICalls []trail.APICall `json:"api_calls,omitempty"`
+}
+
+// comparing declares the steps that only read.
+func (f *Flow) comparing(name string) *flow.Builder[State] {
+	return flow.New[State](name).
+		Step("fetch_source", f.fetchSource, flow.Timeout(time.Minute)).
+		Step("fetch_target", f.fetchTarget, flow.Timeout(2*time.Minute)).
+		Step("match", f.match, flow.Timeout(2*time.Minute)).
+		Step("plan", f.plan, flow.Timeout(time.Minute)).
+		Step("guard", f.guard).
+		Edge("fetch_source", "match").
+		Edge("fetch_target", "match").
+		Edge("match", "plan").
+		Edge("plan", "guard")
+}
+
+// graph is the whole flow of one run.
+func (f *Flow) graph(r *run) (*flow.Graph[State], error) {
+	return f.comparing("team.reconcile").
+		Step("apply", r.apply, flow.Effect(), flow.Timeout(10*time.Minute)).
+		Step("verify", r.verify, flow.Timeout(5*time.Minute)).
+		Step("record", r.record, flow.Timeout(time.Minute)).
+		Step("announce", r.announce, flow.Timeout(time.Minute)).
+		When("guard", "apply", "allowed", (*State).toApply).
+		When("guard", "record", "nothing to do, dry run or not allowed", func(s *State) bool { return !s.toApply() }).
+		Edge("apply", "verify").
+		Edge("verify", "record").
+		Edge("record", "announce").
+		Build()
+}
+
+func (s *State) toApply() bool {
+	return !s.Request.DryRun && !s.Plan.Empty() && s.Decision.Verdict == policy.Allow
+}
+
+// Begin is the state in which a run starts.
+func (f *Flow) Begin(ctx context.Context, teamID string, request store.Request) (*State, error) {
+	link, err := f.parts.Links.Link(ctx, teamID)
+	if err != nil {
+		return nil, err
+	}
+	return &State{TeamID: teamID, Request: request, Link: link}, nil
+}
+
+// Compare runs team.plan: it reads both sides and decides, and writes nothing.
+func (f *Flow) Compare(ctx context.Context, teamID string, request store.Request, hooks flow.Hooks) (ownership.Plan, policy.Decision, error) {
+	state, err := f.Begin(ctx, teamID, request)
+	if err != nil {
+		return ownership.Plan{}, policy.Decision{}, err
+	}
+	if err := f.compare.Run(ctx, state, hooks); err != nil {
+		return ownership.Plan{}, policy.Decision{}, err
+	}
+	return *state.Plan, *state.Decision, nil
+}
+
+// Mermaid draws team.reconcile.
+func Mermaid() (string, error) {
+	f, err := New(Parts{})
+	if err != nil {
+		return "", err
+	}
+	graph, err := f.graph(&run{Flow: f})
+	if err != nil {
+		return "", err
+	}
+	return graph.Mermaid(), nil
+}

@@ -1,0 +1,62 @@
+package reconcile
+
+import (
+	"context"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/flow"
+	"github.com/nthlayer/nthlayer/pkg/store"
+)
+
+// Job is one claimed run, as the flow sees it.
+type Job struct {
+	Run    store.Run
+	Ledger Ledger
+	Hooks  flow.Hooks        // without Journal: the ledger is the journal
+	Tell   func(store.Event) // plan and change events for those who watch; may be nil
+}
+
+// run is a flow at work on one job.
+type run struct {
+	*Flow
+	job Job
+}
+
+// Run takes a job to its end, from where its journal says it stands. It returns nil when the run has ended, whether it
+// succeeded or not; an error means that it has not ended and says why: see fault.Passing for whether to try again.
+func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
+	r := &run{Flow: f, job: job}
+	graph, err := f.graph(r)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "the flow is not well formed", err)
+	}
+	state, err := f.Begin(ctx, job.Run.TeamID, job.Run.Request)
+	if err != nil {
+		return nil, err
+	}
+	hooks := job.Hooks
+	hooks.Journal = job.Ledger
+	return state, graph.Run(ctx, state, hooks)
+}
+
+// Fail ends a job that cannot go on. What was done before stands in the trail like that of any other run.
+func (f *Flow) Fail(ctx context.Context, job Job, state *State, cause error) error {
+	if state == nil {
+		state = &State{TeamID: job.Run.TeamID, Request: job.Run.Request}
+	}
+	r := &run{Flow: f, job: job}
+	if err := r.giveUp(ctx, state, cause); err != nil {
+		return err
+	}
+	if err := r.record(ctx, state); err != nil {
+		return err
+	}
+	return r.end(ctx, state, failure(cause))
+}
+
+func (r *run) tell(e store.Event) {
+	if r.job.Tell != nil {
+		e.JobID, e.At = r.job.Run.JobID, r.parts.Now()
+		r.job.Tell(e)
+	}
+}

@@ -1,0 +1,67 @@
+package reconcile
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+)
+
+// summary says in one sentence what came out.
+func summary(s *State, v verdict) string {
+	switch {
+	case s.Plan == nil:
+		return v.message
+	case s.Request.DryRun && v.reason == "":
+		return "dry run: " + describePlan(*s.Plan)
+	case v.reason != "" && len(s.Applied) == 0:
+		return v.message
+	}
+	done := ownership.Plan{Issues: s.Plan.Issues}
+	missed := 0
+	for _, c := range s.Applied {
+		if c.Outcome == trail.Applied {
+			done.Changes = append(done.Changes, c.Change)
+		} else {
+			missed++
+		}
+	}
+	text := describePlan(done)
+	if missed > 0 {
+		text += fmt.Sprintf(", %s not made", count(missed, "change", "changes"))
+	}
+	return text
+}
+
+// describePlan counts a plan's changes in words.
+func describePlan(p ownership.Plan) string {
+	words := []struct{ kind, one, many string }{
+		{string(ownership.CreateTeam), "team created", "teams created"},
+		{string(ownership.UpdateTeam), "team updated", "teams updated"},
+		{string(ownership.AddMember), "member added", "members added"},
+		{string(ownership.ChangeRole), "role changed", "roles changed"},
+		{string(ownership.RemoveMember), "member removed", "members removed"},
+	}
+	var parts []string
+	for _, w := range words {
+		if n := p.Count(ownership.Kind(w.kind)); n > 0 {
+			parts = append(parts, count(n, w.one, w.many))
+		}
+	}
+	text := "nothing to do"
+	if len(parts) > 0 {
+		text = strings.Join(parts, ", ")
+	}
+	if n := len(p.Issues); n > 0 {
+		text += "; " + count(n, "issue needs", "issues need") + " attention"
+	}
+	return text
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
