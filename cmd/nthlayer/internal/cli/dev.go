@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/cobra"
+
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/system"
+)
+
+const stopWithin = 30 * time.Second
+
+func (a *app) dev() *cobra.Command {
+	var cfg system.Config
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Keep a whole system running on this machine",
+		Long: `Run the whole system on this machine until Ctrl-C: the service binaries beside this program, PostgreSQL in the state
+directory, Redis and SQS in memory, simulators of Cortex, PagerDuty and Slack, and an issuer of tokens.
+
+When everything is ready, one line of JSON says how to reach it; <state-dir>/dev.json holds the same, with the process
+ids kept current. A service that dies is started again. Logs are in <state-dir>/logs. A second Ctrl-C does not wait.
+
+A variable replaces a part by one outside: NTHLAYER_CORTEX_URL, NTHLAYER_PAGERDUTY_URL and NTHLAYER_SLACK_URL (each with
+its _TOKEN), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`,
+		Example: `  nthlayer dev
+  nthlayer dev --port-base 7700 --workers 3
+  nthlayer dev --org organisation.json
+  NTHLAYER_CORTEX_URL=https://api.getcortexapp.com NTHLAYER_CORTEX_TOKEN=… nthlayer dev`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDev(cmd.Context(), cfg) },
+	}
+	cmd.Flags().StringVar(&cfg.StateDir, "state-dir", connection.DevDir, "`directory` for everything the system keeps")
+	cmd.Flags().IntVar(&cfg.PortBase, "port-base", 0, "first of the ports to use, one after the other; 0 takes free ones")
+	cmd.Flags().StringVar(&cfg.OrgFile, "org", "", "JSON `file` with the organisation the simulators start with (default: an example)")
+	cmd.Flags().IntVar(&cfg.Workers, "workers", 1, "reconcile-worker processes")
+	must(cmd.MarkFlagDirname("state-dir"))
+	must(cmd.MarkFlagFilename("org", "json"))
+	return cmd
+}
+
+func (a *app) runDev(ctx context.Context, cfg system.Config) error {
+	s, err := a.startSystem(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(s.Info())
+	if err == nil {
+		_, err = fmt.Fprintf(a.Out, "%s\n", line)
+	}
+	if err == nil {
+		fmt.Fprintln(a.Err, output.Faint("Running; logs are in "+filepath.Join(cfg.StateDir, "logs")+". Ctrl-C stops everything."))
+		<-ctx.Done()
+	}
+	return errors.Join(err, a.stopSystem(s))
+}
+
+// startSystem fills in what a system needs to know of this process.
+func (a *app) startSystem(ctx context.Context, cfg system.Config) (*system.System, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the service binaries beside this program: %w", err)
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return nil, fmt.Errorf("find the service binaries beside this program: %w", err)
+	}
+	cfg.BinDir = filepath.Dir(self)
+	if cfg.Outside, err = env.ParseAsWithOptions[system.Outside](env.Options{Environment: env.ToMap(a.Environ)}); err != nil {
+		return nil, fmt.Errorf("read the environment: %w", err)
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(a.Err, nil))
+	return system.Start(ctx, cfg)
+}
+
+// stopSystem takes the system down in order; when the user asks a second time, at once.
+func (a *app) stopSystem(s *system.System) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go func() {
+		select {
+		case <-a.Hurry:
+			cancel()
+		case <-stopped:
+		}
+	}()
+	return s.Stop(ctx)
+}

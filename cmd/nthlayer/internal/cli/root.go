@@ -1,0 +1,157 @@
+// Package cli is the command line of NthLayer: one file a command, each thin over a package that does the work.
+//
+// Exit codes: 0 all is well, 1 an error, 2 `team plan` found drift.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+)
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitDrift = 2
+)
+
+// errDrift ends `team plan` with its own exit code; the plan that was shown says everything.
+var errDrift = errors.New("drift found")
+
+// Terminal is what the commands read from and write to.
+type Terminal struct {
+	Out, Err io.Writer
+	Environ  []string
+	Now      func() time.Time
+	Width    int             // of the terminal that Out is; 0 where it is none
+	Hurry    <-chan struct{} // closed when the user asks a second time to stop; nil: never
+}
+
+// OSTerminal is the terminal of this process.
+func OSTerminal(hurry <-chan struct{}) Terminal {
+	width := 0
+	if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
+		if w, _, err := term.GetSize(fd); err == nil {
+			width = w
+		}
+	}
+	environ := os.Environ()
+	return Terminal{
+		Out: output.Writer(os.Stdout, environ), Err: output.Writer(os.Stderr, environ),
+		Environ: environ, Now: time.Now, Width: width, Hurry: hurry,
+	}
+}
+
+// Run executes a command line and gives the exit code.
+func Run(ctx context.Context, t Terminal, args []string) int {
+	root := newRoot(t)
+	root.SetArgs(args)
+	root.SetOut(t.Out)
+	root.SetErr(t.Err)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errDrift):
+		return exitDrift
+	default:
+		fmt.Fprintf(t.Err, "nthlayer: %s\n", connection.Explain(err))
+		return exitError
+	}
+}
+
+// app is what the commands share.
+type app struct {
+	Terminal
+	settings connection.Settings
+	format   string
+}
+
+func newRoot(t Terminal) *cobra.Command {
+	a := &app{Terminal: t}
+	root := &cobra.Command{
+		Use:   "nthlayer",
+		Short: "Keep on-call ownership true: what the catalogue declares, the pager shows",
+		Long: `NthLayer compares who owns what in the catalogue (Cortex) with the pager (PagerDuty), shows the difference as a
+plan, applies it safely, verifies it, and keeps an audit trail that can be proved.
+
+Commands that talk to a system find it by --addr and NTHLAYER_ADDR, and else through the dev.json of a running
+"nthlayer dev" in this directory.`,
+		Example: `  nthlayer demo                          see it work, on an example organisation
+  nthlayer dev                           keep a whole system running on this machine
+  nthlayer team plan sig-storage         what would change
+  nthlayer team reconcile sig-storage --wait`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+	}
+	a.settings.Bind(root.PersistentFlags(), t.Environ)
+	root.AddCommand(
+		a.team(), a.run(), a.trail(), a.delivery(),
+		a.dev(), a.demo(), a.simulate(), a.migrate(), a.flow(),
+	)
+	return root
+}
+
+// outputFlag adds -o to a command.
+func (a *app) outputFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&a.format, "output", "o", string(output.Table), "table, json or yaml")
+	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp)))
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains(output.Formats(), a.format) {
+			return fmt.Errorf("--output %s: must be table, json or yaml", a.format)
+		}
+		if before != nil {
+			return before(cmd, args)
+		}
+		return nil
+	}
+}
+
+// forPeople says whether the answer goes to a person.
+func (a *app) forPeople() bool { return output.Format(a.format) == output.Table }
+
+// group makes a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// must is for errors that only a mistake in this package can make.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && v == "(devel)" {
+			v = s.Value
+		}
+	}
+	return v
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/progress"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+)
+
+func (a *app) run() *cobra.Command {
+	return group("run", "Show runs and follow them", a.runList(), a.runGet(), a.runWatch())
+}
+
+func (a *app) runList() *cobra.Command {
+	req := &nthlayerv1.ListRunsRequest{}
+	var limit int
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List runs, newest first",
+		Example: `  nthlayer run list --team sig-storage
+  nthlayer run list --status failed --limit 0 -o yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAPI(cmd, func(api *connection.API) error {
+				runs, err := connection.Some(cmd.Context(), limit, req, api.Runs.ListRuns, (*nthlayerv1.ListRunsResponse).GetRuns)
+				if err != nil {
+					return err
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListRunsResponse{Runs: runs})
+				}
+				return output.ShowRuns(a.Out, a.Now(), runs)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&req.TeamId, "team", "", "only runs of this team")
+	cmd.Flags().StringVar(&req.Status, "status", "", "only runs that are queued, running, succeeded or failed")
+	cmd.Flags().StringVar(&req.RequestedBy, "requested-by", "", "only runs asked for by this principal")
+	limitFlag(cmd, &limit, 50)
+	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
+	must(cmd.RegisterFlagCompletionFunc("status",
+		cobra.FixedCompletions([]string{"queued", "running", "succeeded", "failed"}, cobra.ShellCompDirectiveNoFileComp)))
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) runGet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "get JOB",
+		Short:   "Show a run with its steps and findings",
+		Example: "  nthlayer run get 0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e",
+		Args:    exactly(1, "the run's job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(cmd, func(api *connection.API) error {
+				run, err := api.Runs.GetRun(cmd.Context(), &nthlayerv1.GetRunRequest{JobId: args[0]})
+				if err != nil {
+					return err
+				}
+				return a.showRun(run)
+			})
+		},
+	}
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) runWatch() *cobra.Command {
+	var after int64
+	cmd := &cobra.Command{
+		Use:   "watch JOB",
+		Short: "Follow a run to its end",
+		Long:  "Follow a run to its end, from its first event. Exits with 1 where the run failed.",
+		Args:  exactly(1, "the run's job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(cmd, func(api *connection.API) error {
+				return a.follow(cmd.Context(), api, args[0], after)
+			})
+		},
+	}
+	cmd.Flags().Int64Var(&after, "after", 0, "only events after this number")
+	a.outputFlag(cmd)
+	return cmd
+}
+
+// follow shows a run while it happens and what came out. Scripts get the finished run alone.
+func (a *app) follow(ctx context.Context, api *connection.API, jobID string, after int64) error {
+	events := api.Watch(ctx, jobID, after)
+	if a.forPeople() {
+		if _, err := progress.Show(ctx, a.Out, a.Width, events); err != nil {
+			return err
+		}
+	} else {
+		for _, err := range events {
+			if err != nil {
+				return err
+			}
+		}
+	}
+	run, err := api.Runs.GetRun(ctx, &nthlayerv1.GetRunRequest{JobId: jobID})
+	if err != nil {
+		return err
+	}
+	if a.forPeople() {
+		fmt.Fprintln(a.Out)
+		err = output.ShowOutcome(a.Out, run)
+	} else {
+		err = output.Encode(a.Out, output.Format(a.format), run)
+	}
+	if err != nil {
+		return err
+	}
+	if run.GetStatus() == "failed" {
+		return fmt.Errorf("run %s failed: %s", jobID, run.GetError().GetMessage())
+	}
+	return nil
+}
+
+func (a *app) showRun(run *nthlayerv1.Run) error {
+	if !a.forPeople() {
+		return output.Encode(a.Out, output.Format(a.format), run)
+	}
+	return output.ShowRun(a.Out, a.Now(), run)
+}
+
+func limitFlag(cmd *cobra.Command, limit *int, usual int) {
+	cmd.Flags().IntVar(limit, "limit", usual, "at most this many; 0 for all")
+}

@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+)
+
+func (a *app) team() *cobra.Command {
+	return group("team", "Show teams, plan and reconcile them", a.teamList(), a.teamGet(), a.teamPlan(), a.teamReconcile())
+}
+
+func (a *app) teamList() *cobra.Command {
+	req := &nthlayerv1.ListTeamsRequest{}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the teams and whether they are in sync",
+		Example: `  nthlayer team list --status out_of_sync
+  nthlayer team list --query storage -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAPI(cmd, func(api *connection.API) error {
+				teams, err := connection.All(cmd.Context(), req, api.Teams.ListTeams, (*nthlayerv1.ListTeamsResponse).GetTeams)
+				if err != nil {
+					return err
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListTeamsResponse{Teams: teams})
+				}
+				return output.ShowTeams(a.Out, a.Now(), teams)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&req.SyncStatus, "status", "", "only teams that are in_sync, out_of_sync or unknown")
+	cmd.Flags().StringVar(&req.Query, "query", "", "only teams whose id or name contains this")
+	must(cmd.RegisterFlagCompletionFunc("status",
+		cobra.FixedCompletions([]string{"in_sync", "out_of_sync", "unknown"}, cobra.ShellCompDirectiveNoFileComp)))
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) teamGet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "get TEAM",
+		Short:             "Show a team with its members, its link and its last run",
+		Example:           "  nthlayer team get sig-storage",
+		Args:              exactly(1, "the team's tag in the catalogue"),
+		ValidArgsFunction: a.completeTeams,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(cmd, func(api *connection.API) error {
+				team, err := api.Teams.GetTeam(cmd.Context(), &nthlayerv1.GetTeamRequest{TeamId: args[0]})
+				if err != nil {
+					return err
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), team)
+				}
+				return output.ShowTeam(a.Out, a.Now(), team)
+			})
+		},
+	}
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) teamPlan() *cobra.Command {
+	var desired string
+	cmd := &cobra.Command{
+		Use:   "plan TEAM",
+		Short: "Compare a team now and show what would change; nothing is written",
+		Long: `Compare a team now and show what would change. Nothing is written anywhere.
+
+Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team could not be compared.`,
+		Example: `  nthlayer team plan sig-storage
+  nthlayer team plan sig-storage --desired team.yaml     compare with a file instead of the catalogue
+  nthlayer team plan sig-storage -o json | jq .changes`,
+		Args:              exactly(1, "the team's tag in the catalogue"),
+		ValidArgsFunction: a.completeTeams,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req := &nthlayerv1.PlanTeamRequest{TeamId: args[0]}
+			var err error
+			if req.Desired, err = readDesired(desired); err != nil {
+				return err
+			}
+			return a.withAPI(cmd, func(api *connection.API) error {
+				plan, err := api.Teams.PlanTeam(cmd.Context(), req)
+				if err != nil {
+					return err
+				}
+				if a.forPeople() {
+					err = output.ShowPlan(a.Out, plan)
+				} else {
+					err = output.Encode(a.Out, output.Format(a.format), plan)
+				}
+				switch {
+				case err != nil:
+					return err
+				case len(plan.GetChanges()) > 0:
+					return errDrift
+				case plan.GetSyncStatus() == "unknown":
+					return fmt.Errorf("%s could not be compared; the plan's issues say why", args[0])
+				default:
+					return nil
+				}
+			})
+		},
+	}
+	desiredFlag(cmd, &desired)
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) teamReconcile() *cobra.Command {
+	var (
+		desired, key string
+		wait, dryRun bool
+	)
+	cmd := &cobra.Command{
+		Use:   "reconcile TEAM",
+		Short: "Make the pager show what the catalogue declares for a team",
+		Long: `Ask for a run that makes the pager show what the catalogue declares for a team. The command prints the run's job id as
+soon as the run is durable; --wait follows it to its end, and then exits with 1 where the run failed.
+
+The same --idempotency-key with the same request gives the same run, however often it is sent.`,
+		Example: `  nthlayer team reconcile sig-storage --wait
+  nthlayer team reconcile sig-storage --dry-run --wait
+  nthlayer team reconcile sig-storage --idempotency-key deploy-4711`,
+		Args:              exactly(1, "the team's tag in the catalogue"),
+		ValidArgsFunction: a.completeTeams,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req := &nthlayerv1.ReconcileTeamRequest{TeamId: args[0], DryRun: dryRun}
+			var err error
+			if req.Desired, err = readDesired(desired); err != nil {
+				return err
+			}
+			return a.withAPI(cmd, func(api *connection.API) error {
+				accepted, err := api.Reconcile(cmd.Context(), key, req)
+				if err != nil {
+					return err
+				}
+				if wait {
+					return a.follow(cmd.Context(), api, accepted.GetJobId(), 0)
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), accepted)
+				}
+				fmt.Fprintf(a.Out, "accepted as job %s\n%s\n", accepted.GetJobId(),
+					output.Faint("follow it with: nthlayer run watch "+accepted.GetJobId()))
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "follow the run to its end")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "plan and check only; the run stops after the guards")
+	cmd.Flags().StringVar(&key, "idempotency-key", "", "name of this request (default: a new one)")
+	desiredFlag(cmd, &desired)
+	a.outputFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,140 @@
+package output
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+)
+
+// ShowRuns writes one line a run.
+func ShowRuns(w io.Writer, now time.Time, runs []*nthlayerv1.Run) error {
+	if len(runs) == 0 {
+		_, err := fmt.Fprintln(w, "No runs. Start one with: nthlayer team reconcile TEAM")
+		return err
+	}
+	t := table{headings: []string{"JOB", "TEAM", "STATUS", "CREATED", "TOOK", "REQUESTED BY", "SUMMARY"}}
+	for _, r := range runs {
+		t.add(text(r.GetJobId()), text(r.GetTeamId()), status(r.GetStatus()), text(ago(now, r.GetCreatedAt().AsTime())),
+			text(between(r.GetStartedAt(), r.GetFinishedAt())), text(r.GetRequestedBy()), text(outcome(r)))
+	}
+	return t.write(w)
+}
+
+// ShowRun writes a run with its steps and findings.
+func ShowRun(w io.Writer, now time.Time, r *nthlayerv1.Run) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s of %s, %s by %s\n", bold.Render(clean(r.GetJobId())), clean(r.GetType()),
+		clean(r.GetTeamId()), ago(now, r.GetCreatedAt().AsTime()), clean(r.GetRequestedBy()))
+	fmt.Fprintf(&b, "%s", statusStyle(r.GetStatus()).Render(words(r.GetStatus())))
+	if d := between(r.GetStartedAt(), r.GetFinishedAt()); d != "" {
+		fmt.Fprintf(&b, " in %s", d)
+	}
+	if s := outcome(r); s != "" {
+		fmt.Fprintf(&b, ": %s", s)
+	}
+	b.WriteByte('\n')
+	if len(r.GetSteps()) > 0 {
+		b.WriteByte('\n')
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	if len(r.GetSteps()) > 0 {
+		t := table{headings: []string{"STEP", "STATUS", "TOOK", "TRIES", ""}}
+		for _, s := range r.GetSteps() {
+			t.add(text(s.GetName()), status(s.GetStatus()), text(between(s.GetStartedAt(), s.GetFinishedAt())),
+				number(s.GetAttempts()), text(s.GetError()))
+		}
+		if err := t.write(w); err != nil {
+			return err
+		}
+	}
+	if len(r.GetFindings()) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return ShowFindings(w, now, r.GetFindings())
+}
+
+// outcome is the run's own sentence, or why it failed.
+func outcome(r *nthlayerv1.Run) string {
+	return clean(cmp.Or(r.GetError().GetMessage(), r.GetSummary()))
+}
+
+// ShowFindings writes one line for each entry of the trail, and the calls it took.
+func ShowFindings(w io.Writer, now time.Time, findings []*nthlayerv1.Finding) error {
+	if len(findings) == 0 {
+		_, err := fmt.Fprintln(w, "No findings.")
+		return err
+	}
+	t := table{headings: []string{"SEQ", "TEAM", "ACTION", "WHOM", "OUTCOME", "CHANGE", "CALLS", "BY", "WHEN"}}
+	for _, f := range findings {
+		t.add(number(f.GetSeq()), text(f.GetTeamId()), text(words(f.GetAction())), text(person(f.GetEntityRef())),
+			status(f.GetOutcome()), text(change(f)), text(calls(f.GetApiCalls())), text(f.GetActor()),
+			text(ago(now, f.GetRecordedAt().AsTime())))
+	}
+	return t.write(w)
+}
+
+// change is what a finding changed, or its message where it changed nothing.
+func change(f *nthlayerv1.Finding) string {
+	before, after := fields(f.GetBefore().AsMap()), fields(f.GetAfter().AsMap())
+	switch f.GetAction() {
+	case "add_member":
+		return "→ " + after["role"]
+	case "remove_member":
+		return before["role"] + " →"
+	case "change_role":
+		return before["role"] + " → " + after["role"]
+	default:
+		return cmp.Or(strings.TrimSpace(differing(before, after)), clean(f.GetMessage()))
+	}
+}
+
+func calls(calls []*nthlayerv1.ApiCall) string {
+	parts := make([]string, len(calls))
+	for i, c := range calls {
+		parts[i] = fmt.Sprintf("%s %s %d", c.GetMethod(), c.GetPath(), c.GetStatus())
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ShowDeliveries writes one line a delivery.
+func ShowDeliveries(w io.Writer, now time.Time, deliveries []*nthlayerv1.Delivery) error {
+	if len(deliveries) == 0 {
+		_, err := fmt.Fprintln(w, "No deliveries.")
+		return err
+	}
+	t := table{headings: []string{"KEY", "TO", "STATUS", "TRIES", "CREATED", "JOB", "ERROR"}}
+	for _, d := range deliveries {
+		t.add(text(d.GetDeliveryKey()), text(d.GetMedium()+" "+d.GetChannel()), status(d.GetStatus()), number(d.GetAttempts()),
+			text(ago(now, d.GetCreatedAt().AsTime())), text(d.GetJobId()), text(d.GetLastError()))
+	}
+	return t.write(w)
+}
+
+func between(from, to *timestamppb.Timestamp) string {
+	if from == nil || to == nil {
+		return ""
+	}
+	return took(to.AsTime().Sub(from.AsTime()))
+}
+
+// ShowOutcome writes what came out of a finished run.
+func ShowOutcome(w io.Writer, r *nthlayerv1.Run) error {
+	line := statusStyle(r.GetStatus()).Bold(true).Render(words(r.GetStatus()))
+	if d := between(r.GetStartedAt(), r.GetFinishedAt()); d != "" {
+		line += " in " + d
+	}
+	if s := outcome(r); s != "" {
+		line += ": " + s
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

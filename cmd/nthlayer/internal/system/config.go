@@ -1,0 +1,64 @@
+package system
+
+import (
+	"log/slog"
+	"path/filepath"
+
+	"github.com/nthlayer/nthlayer/pkg/config"
+)
+
+// Config says what to run and where.
+type Config struct {
+	StateDir string // everything the system keeps
+	BinDir   string // the service binaries, as `make build` leaves them
+	PortBase int    // the first of the ports to use; 0 takes free ones
+	OrgFile  string // the organisation the simulators start with; empty: the example organisation
+	Workers  int    // reconcile-worker processes; 0 means 1
+	Outside  Outside
+	Log      *slog.Logger
+
+	// PostgresSettings are for tests, which need no fsync.
+	PostgresSettings map[string]string
+	// ServiceEnv adds variables ("NAME=value") to the environment of every service.
+	ServiceEnv []string
+}
+
+// Outside names parts that are not started because there is one elsewhere. The variables are those of the services.
+type Outside struct {
+	CortexURL      string        `env:"NTHLAYER_CORTEX_URL"`
+	CortexToken    config.Secret `env:"NTHLAYER_CORTEX_TOKEN"`
+	PagerDutyURL   string        `env:"NTHLAYER_PAGERDUTY_URL"`
+	PagerDutyToken config.Secret `env:"NTHLAYER_PAGERDUTY_TOKEN"`
+	SlackURL       string        `env:"NTHLAYER_SLACK_URL"`
+	SlackToken     config.Secret `env:"NTHLAYER_SLACK_TOKEN"`
+	SQSEndpoint    string        `env:"NTHLAYER_SQS_ENDPOINT"`
+	DatabaseURL    config.Secret `env:"NTHLAYER_DATABASE_URL"`
+	RedisAddr      string        `env:"NTHLAYER_REDIS_ADDR"`
+}
+
+// InfoFile is where a running system describes itself.
+func InfoFile(stateDir string) string { return filepath.Join(stateDir, "dev.json") }
+
+// Info is how to reach a running system; dev.json holds it.
+type Info struct {
+	Ready     bool           `json:"ready"`
+	REST      string         `json:"rest"`
+	GRPC      string         `json:"grpc"`
+	Cortex    string         `json:"cortex"`
+	PagerDuty string         `json:"pagerduty"`
+	Slack     string         `json:"slack"`
+	SQS       string         `json:"sqs"`
+	Postgres  string         `json:"postgres"`
+	Redis     string         `json:"redis"`
+	Issuer    string         `json:"issuer"`
+	Token     string         `json:"token"`
+	Tokens    PlatformTokens `json:"tokens"`
+	PIDs      map[string]int `json:"pids"`
+}
+
+// PlatformTokens are what the simulators, or the platforms outside, take as credentials.
+type PlatformTokens struct {
+	Cortex    string `json:"cortex"`
+	PagerDuty string `json:"pagerduty"`
+	Slack     string `json:"slack"`
+}

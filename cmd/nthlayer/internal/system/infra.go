@@ -1,0 +1,143 @@
+package system
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/nthlayer/nthlayer/pkg/auth/issuer"
+	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/pgserver"
+	"github.com/nthlayer/nthlayer/pkg/queue"
+	"github.com/nthlayer/nthlayer/pkg/simulator/sqs"
+	"github.com/nthlayer/nthlayer/pkg/store"
+)
+
+const (
+	database      = "nthlayer"
+	audience      = "nthlayer"
+	tokenSubject  = "dev"
+	tokenScope    = "nthlayer/admin"
+	tokenLifetime = 30 * 24 * time.Hour
+)
+
+// startPostgres runs PostgreSQL in the state directory and brings the schema up to date.
+func (s *System) startPostgres(ctx context.Context, ports *ports) error {
+	s.info.Postgres = s.cfg.Outside.DatabaseURL.Reveal()
+	if s.info.Postgres == "" {
+		var port int
+		if ports.next != 0 {
+			r, err := ports.reserve(ctx)
+			if err != nil {
+				return err
+			}
+			port = r.port()
+			r.release()
+		}
+		server, err := pgserver.Start(ctx, pgserver.Options{Dir: s.path("postgres"), Port: port, Settings: s.cfg.PostgresSettings})
+		if err != nil {
+			return err
+		}
+		s.onStop("PostgreSQL", server.Stop)
+		if err := server.EnsureDatabase(ctx, database); err != nil {
+			return err
+		}
+		s.info.Postgres = server.URL(database)
+	}
+	_, err := store.Migrate(ctx, config.NewSecret(s.info.Postgres))
+	return err
+}
+
+// startRedis runs the Redis protocol in memory: what it holds (rate limits) may be lost at any time.
+func (s *System) startRedis(ctx context.Context, ports *ports) error {
+	if s.info.Redis = s.cfg.Outside.RedisAddr; s.info.Redis != "" {
+		return nil
+	}
+	r, err := ports.reserve(ctx)
+	if err != nil {
+		return err
+	}
+	redis := miniredis.NewMiniRedis()
+	r.release()
+	if err := redis.StartAddr(r.addr()); err != nil {
+		return fmt.Errorf("start on %s: %w", r.addr(), err)
+	}
+	s.onStop("Redis", func(context.Context) error { redis.Close(); return nil })
+	s.info.Redis = r.addr()
+	return nil
+}
+
+// startSQS runs the SQS endpoint in memory and makes the queues, also on an endpoint outside, where they may be missing.
+func (s *System) startSQS(ctx context.Context, ports *ports) error {
+	if s.info.SQS = s.cfg.Outside.SQSEndpoint; s.info.SQS == "" {
+		l, err := ports.listen(ctx)
+		if err != nil {
+			return err
+		}
+		endpoint := sqs.New(sqs.Options{})
+		s.info.SQS = s.serve("SQS", l, endpoint)
+		// Stopped before the HTTP server around it, which would otherwise wait for the long polls.
+		s.onStop("SQS long polls", func(context.Context) error { endpoint.Close(); return nil })
+	}
+	client, err := queue.Open(ctx, queue.Config{Endpoint: s.info.SQS})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Ensure(ctx, queue.Layout{}, reconcileQueue, notificationsQueue)
+}
+
+// startIssuer runs the issuer of tokens. Its key is kept, so a token stays good when the system is started again under
+// the same address.
+func (s *System) startIssuer(ctx context.Context, ports *ports) error {
+	key, err := s.issuerKey()
+	if err != nil {
+		return err
+	}
+	l, err := ports.listen(ctx)
+	if err != nil {
+		return err
+	}
+	tokens, err := issuer.New(issuer.Config{URL: "http://" + l.Addr().String(), Audience: audience, Key: key})
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	s.info.Issuer = s.serve("issuer", l, tokens)
+	s.info.Token, err = tokens.Token(tokenSubject, []string{tokenScope}, tokenLifetime)
+	return err
+}
+
+func (s *System) issuerKey() (*ecdsa.PrivateKey, error) {
+	path := s.path("issuer-key.pem")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		der, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			return nil, err
+		}
+		return key, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), privateFileMode)
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no key; remove it to get a new one", path)
+	}
+	return x509.ParseECPrivateKey(block.Bytes)
+}

@@ -1,0 +1,45 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"syscall"
+)
+
+// ports gives out loopback addresses: consecutive ones from a base, or free ones. Addresses are reserved by listening on
+// them until the part that needs one takes it over.
+type ports struct {
+	next int // 0: any free port
+}
+
+// listen reserves the next address.
+func (p *ports) listen(ctx context.Context) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.next)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %d is taken by another program; choose other ports with --port-base, or 0 for free ones", p.next)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reserve a port: %w", err)
+	}
+	if p.next != 0 {
+		p.next++
+	}
+	return l, nil
+}
+
+// reservation is an address for a part that listens by itself.
+type reservation struct{ l net.Listener }
+
+func (p *ports) reserve(ctx context.Context) (reservation, error) {
+	l, err := p.listen(ctx)
+	return reservation{l}, err
+}
+
+func (r reservation) addr() string { return r.l.Addr().String() }
+func (r reservation) port() int    { return r.l.Addr().(*net.TCPAddr).Port }
+
+// release frees the address for the part; call it right before the part listens.
+func (r reservation) release() { _ = r.l.Close() }

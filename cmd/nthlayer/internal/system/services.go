@@ -1,0 +1,209 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nthlayer/nthlayer/pkg/rpc/devca"
+)
+
+// The services, by the names of their binaries and of their roles in certificates.
+const (
+	gateway   = "gateway"
+	worker    = "reconcile-worker"
+	scheduler = "audit-scheduler"
+	notifier  = "notifier"
+
+	reconcileQueue     = "reconcile.fifo"
+	notificationsQueue = "notifications.fifo"
+	slackChannel       = "#ownership"
+
+	askReadyEvery  = 25 * time.Millisecond
+	askReadyWithin = 2 * time.Second
+	logTail        = 2000 // bytes of a service's log shown when it does not start
+)
+
+// reserveServices reserves the addresses the services listen on by themselves.
+func (s *System) reserveServices(ctx context.Context, ports *ports) error {
+	reserve := func(into ...*reservation) error {
+		for _, r := range into {
+			var err error
+			if *r, err = ports.reserve(ctx); err != nil {
+				return err
+			}
+			s.onStop("address", func(context.Context) error { r.release(); return nil })
+		}
+		return nil
+	}
+	a := &s.addr
+	a.workers = make([]internalAddresses, s.cfg.Workers)
+	all := []*reservation{
+		&a.rest, &a.grpc, &a.gatewayAdmin, &a.scheduler.grpc, &a.scheduler.admin, &a.notifier.grpc, &a.notifier.admin,
+	}
+	for i := range a.workers {
+		all = append(all, &a.workers[i].grpc, &a.workers[i].admin)
+	}
+	if err := reserve(all...); err != nil {
+		return err
+	}
+	s.info.REST, s.info.GRPC = "http://"+a.rest.addr(), a.grpc.addr()
+	return nil
+}
+
+// makeCertificates gives every service its certificate for internal calls.
+func (s *System) makeCertificates(context.Context, *ports) error {
+	return devca.Ensure(s.path("tls"), time.Now(), gateway, worker, scheduler, notifier)
+}
+
+// startServices starts the real binaries and waits until each says that it is ready.
+func (s *System) startServices(ctx context.Context, _ *ports) error {
+	a := s.addr
+	start := []func() (*Child, reservation, error){
+		func() (*Child, reservation, error) {
+			return s.child(gateway, gateway, a.gatewayAdmin, []reservation{a.rest, a.grpc},
+				"NTHLAYER_REST_ADDR="+a.rest.addr(),
+				"NTHLAYER_GRPC_ADDR="+a.grpc.addr(),
+				"NTHLAYER_PLANNER_ADDR="+a.workers[0].grpc.addr(),
+				"NTHLAYER_NOTIFIER_ADDR="+a.notifier.grpc.addr(),
+				"NTHLAYER_SCHEDULER_ADDR="+a.scheduler.grpc.addr(),
+				"NTHLAYER_JWT_ISSUER="+s.info.Issuer,
+				"NTHLAYER_JWKS_URL=",
+				"NTHLAYER_JWT_AUDIENCE="+audience)
+		},
+		func() (*Child, reservation, error) { return s.internalChild(scheduler, scheduler, a.scheduler) },
+		func() (*Child, reservation, error) { return s.internalChild(notifier, notifier, a.notifier) },
+	}
+	for i, addr := range a.workers {
+		name := worker
+		if i > 0 {
+			name += "-" + strconv.Itoa(i+1)
+		}
+		start = append(start, func() (*Child, reservation, error) { return s.internalChild(name, worker, addr) })
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	ready, ctx := errgroup.WithContext(ctx)
+	for _, f := range start {
+		c, admin, err := f()
+		if err != nil {
+			return err
+		}
+		ready.Go(func() error { return awaitReady(ctx, c, "http://"+admin.addr()+"/readyz") })
+	}
+	return ready.Wait()
+}
+
+func (s *System) internalChild(name, program string, addr internalAddresses) (*Child, reservation, error) {
+	return s.child(name, program, addr.admin, []reservation{addr.grpc}, "NTHLAYER_INTERNAL_ADDR="+addr.grpc.addr())
+}
+
+// child starts a service. Its addresses are released for it.
+func (s *System) child(name, program string, admin reservation, listens []reservation, env ...string) (*Child, reservation, error) {
+	path := filepath.Join(s.cfg.BinDir, program)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, admin, fmt.Errorf("there is no %s in %s; `make build` builds the services beside the CLI", program, s.cfg.BinDir)
+	}
+	c := &Child{
+		name:    name,
+		path:    path,
+		env:     s.environment(program, append(env, "NTHLAYER_ADMIN_ADDR="+admin.addr())),
+		logPath: s.path("logs", name+".log"),
+		log:     s.cfg.Log,
+		changed: s.childChanged,
+	}
+	if err := os.Truncate(c.logPath, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, admin, fmt.Errorf("begin a new log: %w", err)
+	}
+	for _, r := range append(listens, admin) {
+		r.release()
+	}
+	if err := c.start(); err != nil {
+		return nil, admin, err
+	}
+	s.mu.Lock()
+	s.children = append(s.children, c)
+	s.mu.Unlock()
+	s.onStop(name, c.end)
+	return c, admin, nil
+}
+
+// environment is that of this process with what the service needs; where a name stands twice, the last one counts.
+func (s *System) environment(program string, own []string) []string {
+	tls := devca.FilesOf(s.path("tls"), program)
+	env := append(os.Environ(),
+		"NTHLAYER_DATABASE_URL="+s.info.Postgres,
+		"NTHLAYER_REDIS_ADDR="+s.info.Redis,
+		"NTHLAYER_SQS_ENDPOINT="+s.info.SQS,
+		"NTHLAYER_RECONCILE_QUEUE="+reconcileQueue,
+		"NTHLAYER_NOTIFICATIONS_QUEUE="+notificationsQueue,
+		"NTHLAYER_CORTEX_URL="+s.info.Cortex,
+		"NTHLAYER_CORTEX_TOKEN="+s.info.Tokens.Cortex,
+		"NTHLAYER_PAGERDUTY_URL="+s.info.PagerDuty,
+		"NTHLAYER_PAGERDUTY_TOKEN="+s.info.Tokens.PagerDuty,
+		"NTHLAYER_SLACK_URL="+s.info.Slack,
+		"NTHLAYER_SLACK_TOKEN="+s.info.Tokens.Slack,
+		"NTHLAYER_TLS_CA="+tls.CA,
+		"NTHLAYER_TLS_CERT="+tls.Cert,
+		"NTHLAYER_TLS_KEY="+tls.Key,
+	)
+	if os.Getenv("NTHLAYER_SLACK_CHANNEL") == "" {
+		env = append(env, "NTHLAYER_SLACK_CHANNEL="+slackChannel)
+	}
+	return append(append(env, own...), s.cfg.ServiceEnv...)
+}
+
+// awaitReady asks the service until it says that it is ready. A service that dies on the way has said why in its log.
+func awaitReady(ctx context.Context, c *Child, url string) error {
+	tick := time.NewTicker(askReadyEvery)
+	defer tick.Stop()
+	client := &http.Client{Timeout: askReadyWithin}
+	defer client.CloseIdleConnections()
+	for {
+		if answersOK(ctx, client, url) {
+			return nil
+		}
+		if c.Lives() > 1 || c.Pid() == 0 {
+			return fmt.Errorf("%s ended before it was ready; its log %s ends with:\n%s", c.Name(), c.Log(), tail(c.Log()))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not become ready: %w; its log %s ends with:\n%s", c.Name(), context.Cause(ctx), c.Log(), tail(c.Log()))
+		case <-tick.C:
+		}
+	}
+}
+
+func answersOK(ctx context.Context, client *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+func tail(path string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	if len(content) > logTail {
+		content = content[len(content)-logTail:]
+	}
+	return strings.TrimSpace(string(content))
+}

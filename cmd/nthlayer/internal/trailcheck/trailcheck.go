@@ -1,0 +1,126 @@
+// Package trailcheck proves an audit trail from what the API shows of it, without trusting the server: the chain of
+// seals holds, every entry shows what was sealed, and the trail ends at its head.
+package trailcheck
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/nthlayer/nthlayer/pkg/trail"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+)
+
+// Check reads a trail page by page, from its beginning.
+type Check struct {
+	chain trail.Verifier
+	kept  trail.Head // an entry that must be in the trail; zero: none
+	head  trail.Head // as the newest page gave it
+}
+
+// New begins a check. kept is a head that was printed before and must still be in the trail; the zero Head asks for
+// nothing.
+func New(kept trail.Head) *Check { return &Check{kept: kept} }
+
+// Page checks the next page.
+func (c *Check) Page(page *nthlayerv1.ListFindingsResponse) error {
+	for _, f := range page.GetFindings() {
+		if err := c.entry(f); err != nil {
+			return err
+		}
+	}
+	c.head = trail.Head{Seq: page.GetHead().GetSeq(), Hash: page.GetHead().GetHash()}
+	return nil
+}
+
+func (c *Check) entry(shown *nthlayerv1.Finding) error {
+	sealed, err := trail.Decode(string(shown.GetContent()))
+	if err != nil {
+		return &trail.BrokenError{Seq: shown.GetSeq(), Problem: "its content cannot be read: " + err.Error()}
+	}
+	entry := trail.Entry{
+		Finding: sealed, Content: string(shown.GetContent()), PrevHash: shown.GetPrevHash(), Hash: shown.GetHash(),
+	}
+	if err := c.chain.Next(entry); err != nil {
+		return err
+	}
+	if field := differs(shown, sealed); field != "" {
+		return &trail.BrokenError{Seq: sealed.Seq, Problem: "the server shows another " + field + " than was sealed"}
+	}
+	if c.kept.Seq == sealed.Seq && c.kept.Hash != shown.GetHash() {
+		return &trail.BrokenError{Seq: sealed.Seq, Problem: "it is not the entry whose hash was kept: the trail was written anew"}
+	}
+	return nil
+}
+
+// Close checks that the trail ends where it should and gives its head.
+func (c *Check) Close() (trail.Head, error) {
+	if err := c.chain.Close(c.head); err != nil {
+		return trail.Head{}, err
+	}
+	if c.kept.Seq > c.head.Seq {
+		return trail.Head{}, &trail.BrokenError{
+			Seq: c.head.Seq, Problem: fmt.Sprintf("the trail ends here, but it once had entry %d", c.kept.Seq),
+		}
+	}
+	return c.head, nil
+}
+
+// differs names the first field in which what is shown is not what was sealed, or "".
+func differs(shown *nthlayerv1.Finding, sealed trail.Finding) string {
+	for _, field := range []struct {
+		name string
+		same bool
+	}{
+		{"seq", shown.GetSeq() == sealed.Seq},
+		{"job_id", shown.GetJobId() == sealed.JobID},
+		{"team_id", shown.GetTeamId() == sealed.TeamID},
+		{"entity_ref", shown.GetEntityRef() == sealed.EntityRef},
+		{"action", shown.GetAction() == sealed.Action},
+		{"before", sameObject(shown.GetBefore(), sealed.Before)},
+		{"after", sameObject(shown.GetAfter(), sealed.After)},
+		{"api_calls", sameCalls(shown.GetApiCalls(), sealed.APICalls)},
+		{"outcome", shown.GetOutcome() == sealed.Outcome},
+		{"message", shown.GetMessage() == sealed.Message},
+		{"actor", shown.GetActor() == sealed.Actor},
+		{"recorded_at", sameTime(shown.GetRecordedAt().AsTime(), sealed.RecordedAt)},
+	} {
+		if !field.same {
+			return field.name
+		}
+	}
+	return ""
+}
+
+func sameObject(shown *structpb.Struct, sealed json.RawMessage) bool {
+	var want map[string]any
+	if len(sealed) > 0 {
+		if err := json.Unmarshal(sealed, &want); err != nil {
+			return false
+		}
+	}
+	got := shown.AsMap()
+	return len(got) == 0 && len(want) == 0 || reflect.DeepEqual(got, want)
+}
+
+func sameCalls(shown []*nthlayerv1.ApiCall, sealed []trail.APICall) bool {
+	if len(shown) != len(sealed) {
+		return false
+	}
+	for i, s := range shown {
+		w := sealed[i]
+		if s.GetMethod() != w.Method || s.GetPath() != w.Path || int(s.GetStatus()) != w.Status ||
+			s.GetRequestId() != w.RequestID || !sameTime(s.GetAt().AsTime(), w.At) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameTime compares as the trail keeps times: to the microsecond.
+func sameTime(a, b time.Time) bool {
+	return a.Truncate(time.Microsecond).Equal(b.Truncate(time.Microsecond))
+}
