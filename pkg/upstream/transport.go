@@ -235,6 +235,8 @@ func (t *Transport) conclude(req *http.Request, last outcome) (*http.Response, e
 	switch {
 	case last.class == OK, last.class == Permanent, typed:
 		return last.response, last.err
+	case errors.Is(req.Context().Err(), context.Canceled):
+		return nil, t.fault(fault.Canceled, "CANCELED", "was not waited for: the caller gave up", context.Cause(req.Context()))
 	case last.class == Throttled:
 		wait := last.wait
 		if wait == 0 {
@@ -242,8 +244,6 @@ func (t *Transport) conclude(req *http.Request, last outcome) (*http.Response, e
 		}
 		return nil, t.fault(fault.Throttled, "THROTTLED",
 			fmt.Sprintf("has no quota left for this credential; try again in %s", wait), nil).WithRetryAfter(wait)
-	case errors.Is(req.Context().Err(), context.Canceled):
-		return nil, t.fault(fault.Canceled, "CANCELED", "was not waited for: the caller gave up", context.Cause(req.Context()))
 	case last.response != nil:
 		return last.response, nil
 	case last.notSent:

@@ -280,6 +280,18 @@ func TestTransport_CallerGivesUp_IsCanceledAndNotHeldAgainstThePlatform(t *testi
 	})
 }
 
+func TestTransport_CallerGivesUpInTheQueue_IsCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &platform{steps: []step{answer(429, "", "Retry-After", "30")}}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		began := time.Now()
+		_, err := send(ctx, transport(p), "GET", "")
+		require.Equal(t, fault.Canceled, fault.KindOf(err), "%v", err)
+		require.Equal(t, time.Second, time.Since(began))
+	})
+}
+
 func TestTransport_SilentPlatform_IsGivenUpByPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &platform{steps: []step{hang}}
