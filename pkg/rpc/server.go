@@ -92,7 +92,7 @@ func (b both) RegisterService(desc *grpc.ServiceDesc, impl any) {
 }
 
 // InProcess is a connection to the server that passes the whole chain and no network.
-func (s *Server) InProcess() grpc.ClientConnInterface { return s.inProcess }
+func (s *Server) InProcess() grpc.ClientConnInterface { return inProcess{s.inProcess} }
 
 // Serve answers calls on lis until ctx ends. Then health turns to NOT_SERVING, streams are told to reconnect, and calls
 // under way have StopWithin to end. It returns nil after an asked-for end.

@@ -1,0 +1,109 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/rpc/grpcfault"
+)
+
+// callFailed answers with the error of a call. One without details did not come from a call but from the translation of
+// the request: it is made one of ours, and logged, for the chain has not seen it.
+func callFailed(log *slog.Logger) runtime.ErrorHandlerFunc {
+	return func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+		var malformed *runtime.HTTPStatusError
+		if errors.As(err, &malformed) {
+			refuse(w, r, log, malformed.HTTPStatus, fault.Field("path", malformed.Error()))
+			return
+		}
+		s := status.Convert(err)
+		if s.Code() == codes.InvalidArgument && len(s.Details()) == 0 {
+			refuse(w, r, log, http.StatusBadRequest, untranslatable(s.Message()))
+			return
+		}
+		write(w, runtime.HTTPStatusFromCode(s.Code()), s)
+	}
+}
+
+// untranslatable finds the field in what protojson and the gateway say of a request, for example
+// `proto: (line 1:2): unknown field "teem_id"` or `parsing field "page_size": strconv…`.
+func untranslatable(message string) *fault.Error {
+	message = strings.TrimSpace(strings.TrimPrefix(strings.ReplaceAll(message, "\u00a0", " "), "proto:"))
+	field := "body"
+	if found := regexp.MustCompile(`field "?([A-Za-z0-9_.-]+)"?`).FindStringSubmatch(message); found != nil {
+		field = found[1]
+		if !strings.Contains(message, "unknown field") { // protojson says dryRun of a dry_run that it knows
+			field = protoName(field)
+			message = strings.Replace(message, found[1], field, 1)
+		}
+	}
+	return fault.Field(field, message).WithReason("MALFORMED")
+}
+
+// protoName is the name in the .proto file of a field's JSON name.
+func protoName(jsonName string) string {
+	return regexp.MustCompile(`[A-Z]`).ReplaceAllStringFunc(jsonName, func(c string) string { return "_" + strings.ToLower(c) })
+}
+
+func notRouted(log *slog.Logger) runtime.RoutingErrorHandlerFunc {
+	return func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, httpStatus int) {
+		switch httpStatus {
+		case http.StatusNotFound:
+			refuse(w, r, log, httpStatus, fault.New(fault.NotFound, "there is nothing at this path; see /docs", nil).WithReason("NO_SUCH_PATH"))
+		case http.StatusMethodNotAllowed:
+			refuse(w, r, log, httpStatus, fault.New(fault.Invalid, "this path does not take "+method(r)+"; see /docs", nil).WithReason("METHOD_NOT_ALLOWED"))
+		default:
+			refuse(w, r, log, httpStatus, fault.Field("path", "it is not well-formed"))
+		}
+	}
+}
+
+// refuse answers a request that never became a call.
+func refuse(w http.ResponseWriter, r *http.Request, log *slog.Logger, httpStatus int, f *fault.Error) {
+	fields := make([]string, 0, len(f.Violations))
+	for _, v := range f.Violations {
+		fields = append(fields, clip(v.Field))
+	}
+	log.InfoContext(r.Context(), "rest refused", "http_method", method(r), "http_path", clip(r.URL.Path), "http_status", httpStatus,
+		"reason", fault.ReasonOf(f), "fields", fields, "request_id", r.Header.Get(rpc.RequestIDKey))
+	write(w, httpStatus, grpcfault.ToStatus(f))
+}
+
+func write(w http.ResponseWriter, httpStatus int, s *status.Status) {
+	header := w.Header()
+	header.Del("Transfer-Encoding")
+	header.Set("Content-Type", "application/json")
+	if s.Code() == codes.Unauthenticated {
+		header.Set("WWW-Authenticate", "Bearer")
+	}
+	for _, detail := range s.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.GetRetryDelay().AsDuration().Seconds()))))
+		}
+	}
+	body, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(s.Proto())
+	if err != nil {
+		body = []byte(`{"code":13,"message":"the error cannot be shown","details":[]}`)
+	}
+	w.WriteHeader(httpStatus)
+	_, _ = w.Write(body) // the caller is gone: nobody is left to tell
+}
+
+// clip bounds what a stranger can write into the log.
+func clip(text string) string { return text[:min(len(text), 200)] }
+
+func method(r *http.Request) string { return r.Method[:min(len(r.Method), 16)] }

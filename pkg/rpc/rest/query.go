@@ -1,0 +1,90 @@
+package rest
+
+import (
+	"log/slog"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+)
+
+// knownQuery refuses query parameters that the route does not have. The gateway passes them over, and a misspelt filter
+// then lists everything.
+func knownQuery(pkg protoreflect.FullName, log *slog.Logger) runtime.Middleware {
+	routes := queryParameters(pkg)
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
+			pattern, _ := runtime.HTTPPattern(r.Context())
+			known := routes[r.Method+" "+pattern.String()]
+			for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
+				if !slices.Contains(known, name) {
+					refuse(w, r, log, http.StatusBadRequest, fault.Field(name, "there is no such query parameter here; known: "+list(known)))
+					return
+				}
+			}
+			next(w, r, path)
+		}
+	}
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// queryParameters reads from the descriptors which parameters each route takes, by "METHOD pattern".
+func queryParameters(pkg protoreflect.FullName) map[string][]string {
+	routes := map[string][]string{}
+	protoregistry.GlobalFiles.RangeFilesByPackage(pkg, func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				rule, ok := proto.GetExtension(methods.Get(j).Options(), annotations.E_Http).(*annotations.HttpRule)
+				if !ok || rule == nil {
+					continue
+				}
+				for _, binding := range append(rule.GetAdditionalBindings(), rule) {
+					route, template := routeOf(binding)
+					routes[route] = parametersOf(methods.Get(j).Input(), binding, template)
+				}
+			}
+		}
+		return true
+	})
+	return routes
+}
+
+func routeOf(rule *annotations.HttpRule) (route, template string) {
+	method := http.MethodGet
+	template = rule.GetGet()
+	if template == "" {
+		method, template = http.MethodPost, rule.GetPost()
+	}
+	// The gateway prints a variable with what it matches.
+	return method + " " + regexp.MustCompile(`\{(\w+)\}`).ReplaceAllString(template, "{$1=*}"), template
+}
+
+// parametersOf: what is neither in the path nor in the body. A body of "*" takes everything.
+func parametersOf(input protoreflect.MessageDescriptor, rule *annotations.HttpRule, template string) (names []string) {
+	if rule.GetBody() == "*" {
+		return nil
+	}
+	for i := range input.Fields().Len() {
+		name := string(input.Fields().Get(i).Name())
+		if !strings.Contains(template, "{"+name+"}") && rule.GetBody() != name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
