@@ -133,6 +133,12 @@ func (s *Server) control(mux *http.ServeMux) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		for _, f := range faults {
+			if f.Status != 0 && (f.Status < 400 || f.Status > 599) {
+				http.Error(w, "status: "+strconv.Itoa(f.Status)+" is no error; use 400 to 599", http.StatusBadRequest)
+				return
+			}
+		}
 		s.Inject(faults...)
 		w.WriteHeader(http.StatusNoContent)
 	})
