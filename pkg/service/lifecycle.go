@@ -57,7 +57,7 @@ func (l *lifecycle) run(ctx context.Context, s *Service, onStop func()) error {
 		l.log.Info("service stopping", "cause", context.Cause(ctx))
 	case err := <-l.failed:
 		l.note(err)
-		l.log.Error("service failed; stopping", "error", err)
+		l.log.Info("service stopping", "cause", err)
 	}
 	onStop()
 

@@ -81,7 +81,7 @@ func Run[C Config](ctx context.Context, inv Invocation, wire Wire[C]) int {
 		log.Warn("unknown variable", "hint", typo)
 	}
 	if err := serve(ctx, &Service{Name: inv.Name, Version: version(), Log: log}, cfg, wire); err != nil {
-		log.Error("service ended with an error", "error", err)
+		log.Error("service failed", "error", err)
 		return exitFailed
 	}
 	log.Info("service stopped")
