@@ -633,22 +633,22 @@ var File_nthlayer_v1_teams_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\n" +
-	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xcc\x01\n" +
-	"\x14ReconcileTeamRequest\x12B\n" +
-	"\ateam_id\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x06teamId\x12.\n" +
+	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xcd\x01\n" +
+	"\x14ReconcileTeamRequest\x12C\n" +
+	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12.\n" +
 	"\adesired\x18\x02 \x01(\v2\x14.nthlayer.v1.DesiredR\adesired\x12'\n" +
 	"\x06source\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
 	"R\x00R\x06cortexR\x06source\x12\x17\n" +
 	"\adry_run\x18\x04 \x01(\bR\x06dryRun\".\n" +
 	"\x15ReconcileTeamResponse\x12\x15\n" +
-	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\xae\x01\n" +
-	"\x0fPlanTeamRequest\x12B\n" +
-	"\ateam_id\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x06teamId\x12.\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\xaf\x01\n" +
+	"\x0fPlanTeamRequest\x12C\n" +
+	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12.\n" +
 	"\adesired\x18\x02 \x01(\v2\x14.nthlayer.v1.DesiredR\adesired\x12'\n" +
 	"\x06source\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
-	"R\x00R\x06cortexR\x06source\"T\n" +
-	"\x0eGetTeamRequest\x12B\n" +
-	"\ateam_id\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x06teamId\"\xda\x01\n" +
+	"R\x00R\x06cortexR\x06source\"U\n" +
+	"\x0eGetTeamRequest\x12C\n" +
+	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\"\xda\x01\n" +
 	"\x10ListTeamsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
