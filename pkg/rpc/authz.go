@@ -38,7 +38,7 @@ func auditing(log *slog.Logger) Link {
 		log.InfoContext(ctx, "audit",
 			"action", call.Action, "resource", call.Resource, "refused", refused,
 			"principal", call.Principal.Subject, "client_id", call.Principal.ClientID,
-			"code", grpcfault.ToStatus(err).Code().String(), "request_id", call.RequestID)
+			"code", grpcfault.ToStatus(err).Code().String())
 		return err
 	}}
 }

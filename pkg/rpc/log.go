@@ -5,14 +5,12 @@ import (
 	"log/slog"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc/grpcfault"
 )
 
 // logging writes one line a call, at its end. It holds no bodies and no text made from them: of a wrong request only the
-// names of the fields.
+// names of the fields. The request id and the trace id come from the context (package telemetry).
 func logging(log *slog.Logger) Link {
 	return Link{Name: "log", Around: func(ctx context.Context, call *Call, next func(context.Context) error) error {
 		start := time.Now()
@@ -22,10 +20,6 @@ func logging(log *slog.Logger) Link {
 			slog.String("code", grpcfault.ToStatus(err).Code().String()),
 			slog.Float64("duration_ms", float64(time.Since(start).Microseconds())/1000),
 			slog.String("principal", call.Principal.Subject),
-			slog.String("request_id", call.RequestID),
-		}
-		if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
-			attrs = append(attrs, slog.String("trace_id", span.TraceID().String()))
 		}
 		if call.Resource != "" {
 			attrs = append(attrs, slog.String("resource", call.Resource))

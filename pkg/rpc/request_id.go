@@ -2,10 +2,13 @@ package rpc
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/nthlayer/nthlayer/pkg/telemetry"
 )
 
 // RequestIDKey is the metadata key under which a request id comes in and goes out.
@@ -28,6 +31,7 @@ func requestIDs() Link {
 			call.RequestID = uuid.NewString()
 		}
 		ctx = context.WithValue(ctx, requestIDContextKey{}, call.RequestID)
+		ctx = telemetry.With(ctx, slog.String("request_id", call.RequestID)) // in every line logged on behalf of the call
 		_ = grpc.SetHeader(ctx, metadata.Pairs(RequestIDKey, call.RequestID)) // fails only outside of a real call
 		return next(ctx)
 	}}

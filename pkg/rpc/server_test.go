@@ -25,6 +25,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/grpcfault"
+	"github.com/nthlayer/nthlayer/pkg/telemetry"
 	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
 	v1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
@@ -94,7 +95,7 @@ func byName(_ context.Context, token string) (auth.Principal, error) {
 
 func start(t *testing.T) *running {
 	r := &running{api: &api{watching: make(chan struct{}, 8)}, log: &syncBuffer{}}
-	log := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := telemetry.NewLogger(r.log, slog.LevelDebug)
 	chain, err := rpc.Public(log, rpc.Bearer(byName))
 	require.NoError(t, err)
 	r.server, err = rpc.NewServer(rpc.ServerConfig{Chain: chain, StopWithin: 5 * time.Second}, func(s grpc.ServiceRegistrar) {

@@ -82,7 +82,8 @@ func parametersOf(input protoreflect.MessageDescriptor, rule *annotations.HttpRu
 	}
 	for i := range input.Fields().Len() {
 		name := string(input.Fields().Get(i).Name())
-		if !strings.Contains(template, "{"+name+"}") && rule.GetBody() != name {
+		inPath := strings.Contains(template, "{"+name+"}") || strings.Contains(template, "{"+name+"=")
+		if !inPath && rule.GetBody() != name {
 			names = append(names, name)
 		}
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/rest"
+	"github.com/nthlayer/nthlayer/pkg/telemetry"
 	v1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 	"github.com/nthlayer/nthlayer/proto/gen/openapi"
 )
@@ -110,7 +111,7 @@ func verify(_ context.Context, token string) (auth.Principal, error) {
 
 func start(t *testing.T) *running {
 	r := &running{t: t, api: &api{events: make(chan *v1.RunEvent)}, log: &logBuffer{}, client: &http.Client{Transport: &http.Transport{}}}
-	log := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := telemetry.NewLogger(r.log, slog.LevelDebug)
 	chain, err := rpc.Public(log, rpc.Bearer(verify))
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {

@@ -1,0 +1,180 @@
+package handler
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+	"github.com/nthlayer/nthlayer/services/gateway/internal/pagetoken"
+)
+
+const (
+	readBatch = 1000
+	// mostShown bounds what GetRun shows: a message of 4 MB holds that many findings. The rest is in ListFindings.
+	mostShown = 5000
+)
+
+// RunStore is what Runs needs of the store.
+type RunStore interface {
+	Run(ctx context.Context, jobID uuid.UUID) (store.Run, error)
+	Runs(context.Context, store.RunFilter) ([]store.Run, error)
+	Events(ctx context.Context, jobID uuid.UUID, after int64, limit int) ([]store.Event, error)
+	Findings(context.Context, store.FindingFilter) ([]trail.Entry, error)
+}
+
+// News tells of events as they come.
+type News interface {
+	// Subscribe gives a channel that holds a token whenever the run may have news, the first at once.
+	Subscribe(jobID uuid.UUID) (news <-chan struct{}, stop func())
+}
+
+// Runs serves RunService.
+type Runs struct {
+	nthlayerv1.UnimplementedRunServiceServer
+	Store RunStore
+	News  News
+}
+
+// GetRun shows one run with its plan, steps and findings.
+func (r *Runs) GetRun(ctx context.Context, request *nthlayerv1.GetRunRequest) (*nthlayerv1.Run, error) {
+	jobID, err := parseJob(request.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	run, err := r.Store.Run(ctx, jobID)
+	if err != nil {
+		return nil, err
+	}
+	shown := showRun(run)
+	if run.Result != nil {
+		shown.Plan = api.Plan(run.Result.Plan, run.Result.Decision)
+	}
+	if shown.Steps, err = r.steps(ctx, jobID); err != nil {
+		return nil, err
+	}
+	shown.Findings, err = r.findings(ctx, jobID)
+	return shown, err
+}
+
+func (r *Runs) findings(ctx context.Context, jobID uuid.UUID) (findings []*nthlayerv1.Finding, err error) {
+	filter := store.FindingFilter{JobID: jobID, Limit: readBatch}
+	for len(findings) < mostShown {
+		entries, err := r.Store.Findings(ctx, filter)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			findings = append(findings, api.Finding(entry))
+			filter.After = entry.Seq
+		}
+		if len(entries) < readBatch {
+			break
+		}
+	}
+	return findings, nil
+}
+
+// ListRuns lists runs, newest first.
+func (r *Runs) ListRuns(ctx context.Context, request *nthlayerv1.ListRunsRequest) (*nthlayerv1.ListRunsResponse, error) {
+	filter := store.RunFilter{TeamID: request.GetTeamId(), Status: request.GetStatus(), RequestedBy: request.GetRequestedBy()}
+	cursor, err := pagetoken.Cursor(request)
+	if err != nil {
+		return nil, err
+	}
+	if cursor != "" {
+		if filter.After, err = uuid.Parse(cursor); err != nil {
+			return nil, pagetoken.Bad()
+		}
+	}
+	size := pagetoken.Size(request)
+	filter.Limit = size + 1
+	runs, err := r.Store.Runs(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	response := &nthlayerv1.ListRunsResponse{}
+	if len(runs) > size {
+		runs = runs[:size]
+		response.NextPageToken = pagetoken.Next(request, runs[size-1].JobID.String())
+	}
+	for _, run := range runs {
+		response.Runs = append(response.Runs, showRun(run))
+	}
+	return response, nil
+}
+
+// WatchRun streams a run's events until the one that ends it.
+func (r *Runs) WatchRun(request *nthlayerv1.WatchRunRequest, stream grpc.ServerStreamingServer[nthlayerv1.RunEvent]) error {
+	ctx := stream.Context()
+	jobID, err := parseJob(request.GetJobId())
+	if err != nil {
+		return err
+	}
+	news, stop := r.News.Subscribe(jobID) // before the first look, so that nothing falls between
+	defer stop()
+	watch := watch{store: r.Store, stream: stream, jobID: jobID, seq: request.GetAfterSeq()}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-news:
+		}
+		if ended, err := watch.catchUp(ctx); ended || err != nil {
+			return err
+		}
+	}
+}
+
+// watch is one caller's place in a run's events.
+type watch struct {
+	store  RunStore
+	stream grpc.ServerStreamingServer[nthlayerv1.RunEvent]
+	jobID  uuid.UUID
+	seq    int64 // of the last event sent
+}
+
+// catchUp sends what happened since, and reports whether the run has ended. The run is read before its events: if it had
+// ended by then, no event is still to come. The event of the end is part of the transaction that ends the run, but
+// numbers are given before they are committed, so it can lie behind one that was sent already. Then it is made anew.
+func (w *watch) catchUp(ctx context.Context) (ended bool, err error) {
+	run, err := w.store.Run(ctx, w.jobID)
+	if err != nil {
+		return false, err
+	}
+	for {
+		events, err := w.store.Events(ctx, w.jobID, w.seq, readBatch)
+		if err != nil {
+			return false, err
+		}
+		for _, event := range events {
+			if err := w.stream.Send(showEvent(event)); err != nil {
+				return false, err
+			}
+			w.seq = event.Seq
+			if event.Kind == store.RunSucceeded || event.Kind == store.RunFailed {
+				return true, nil
+			}
+		}
+		if len(events) < readBatch {
+			break
+		}
+	}
+	if !run.Terminal() {
+		return false, nil
+	}
+	return true, w.stream.Send(endOf(run, w.seq+1))
+}
+
+func parseJob(id string) (uuid.UUID, error) {
+	jobID, err := uuid.Parse(id)
+	if err != nil {
+		return uuid.Nil, fault.Field("job_id", "must be a UUID")
+	}
+	return jobID, nil
+}

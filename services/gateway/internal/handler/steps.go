@@ -1,0 +1,75 @@
+package handler
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/nthlayer/nthlayer/pkg/flow"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// steps folds a run's events into how each step stands, in the order in which the steps began.
+func (r *Runs) steps(ctx context.Context, jobID uuid.UUID) ([]*nthlayerv1.Step, error) {
+	var folded fold
+	for after, seen := int64(0), 0; seen < mostShown; {
+		events, err := r.Store.Events(ctx, jobID, after, readBatch)
+		if err != nil {
+			return nil, err
+		}
+		for _, event := range events {
+			folded.add(event)
+			after = event.Seq
+		}
+		seen += len(events)
+		if len(events) < readBatch {
+			break
+		}
+	}
+	return folded.steps, nil
+}
+
+type fold struct {
+	steps  []*nthlayerv1.Step
+	byName map[string]*nthlayerv1.Step
+}
+
+func (f *fold) add(event store.Event) {
+	kind := flow.EventKind(event.Kind)
+	switch kind {
+	case flow.StepStarted, flow.StepSucceeded, flow.StepFailed, flow.StepSkipped:
+	default:
+		return
+	}
+	step := f.step(event.Step)
+	at := timestamppb.New(event.At)
+	switch kind {
+	case flow.StepStarted:
+		if step.StartedAt == nil {
+			step.StartedAt = at
+		}
+		step.Attempts++
+		step.Status, step.FinishedAt, step.Error = "running", nil, ""
+	case flow.StepSucceeded:
+		step.Status, step.FinishedAt, step.Error = "succeeded", at, ""
+	case flow.StepFailed:
+		step.Status, step.FinishedAt, step.Error = "failed", at, event.Message
+	case flow.StepSkipped:
+		step.Status = "skipped"
+	}
+}
+
+func (f *fold) step(name string) *nthlayerv1.Step {
+	if step, ok := f.byName[name]; ok {
+		return step
+	}
+	if f.byName == nil {
+		f.byName = map[string]*nthlayerv1.Step{}
+	}
+	step := &nthlayerv1.Step{Name: name}
+	f.byName[name] = step
+	f.steps = append(f.steps, step)
+	return step
+}

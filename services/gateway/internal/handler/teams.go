@@ -1,0 +1,130 @@
+package handler
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/auth"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+	"github.com/nthlayer/nthlayer/services/gateway/internal/pagetoken"
+)
+
+// sourceCortex is the source where the request names none.
+const sourceCortex = "cortex"
+
+// TeamStore is what Teams needs of the store.
+type TeamStore interface {
+	Accept(context.Context, store.NewRun) (jobID uuid.UUID, created bool, err error)
+	Team(ctx context.Context, teamID string) (store.Team, error)
+	Teams(context.Context, store.TeamFilter) ([]store.Team, error)
+}
+
+// Teams serves TeamService.
+type Teams struct {
+	nthlayerv1.UnimplementedTeamServiceServer
+	Store   TeamStore
+	Planner internalv1.PlannerServiceClient
+	Poke    func() // tells the relay that the outbox has news
+}
+
+// ReconcileTeam makes a run durable and answers with its id.
+func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.ReconcileTeamRequest) (*nthlayerv1.ReconcileTeamResponse, error) {
+	key, err := rpc.IdempotencyKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	principal, ok := auth.PrincipalFrom(ctx)
+	if !ok {
+		return nil, fault.New(fault.Unauthenticated, "nobody is known to ask for this run", nil)
+	}
+	if request.GetSource() == "" {
+		request.Source = sourceCortex // before hashing: said or not, it is the same request
+	}
+	trace := propagation.MapCarrier{}
+	otel.GetTextMapPropagator().Inject(ctx, trace)
+	jobID, created, err := t.Store.Accept(ctx, store.NewRun{
+		Principal: principal.Subject, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
+		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun()},
+		Trace:   trace,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if created {
+		t.Poke()
+	}
+	_ = grpc.SetHeader(ctx, metadata.Pairs("location", "/v1/runs/"+jobID.String())) // for REST; fails only outside of a call
+	return &nthlayerv1.ReconcileTeamResponse{JobId: jobID.String()}, nil
+}
+
+// requestHash tells one request from another under the same idempotency key. Keys belong to their principal, so who
+// asks is not part of it.
+func requestHash(request proto.Message) []byte {
+	content, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
+	if err != nil {
+		panic(err) // it came from the wire: it can be written to it
+	}
+	hash := sha256.New()
+	hash.Write([]byte(request.ProtoReflect().Descriptor().FullName()))
+	hash.Write([]byte{0})
+	hash.Write(content)
+	return hash.Sum(nil)
+}
+
+// PlanTeam asks the planner. Nothing is written anywhere.
+func (t *Teams) PlanTeam(ctx context.Context, request *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
+	if request.GetSource() == "" {
+		request.Source = sourceCortex
+	}
+	plan, err := t.Planner.Plan(ctx, request)
+	return plan, from("the planner (reconcile-worker)", err)
+}
+
+// GetTeam shows one team.
+func (t *Teams) GetTeam(ctx context.Context, request *nthlayerv1.GetTeamRequest) (*nthlayerv1.Team, error) {
+	team, err := t.Store.Team(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
+	shown := showTeam(team)
+	for _, m := range team.Members {
+		shown.Members = append(shown.Members, showMember(m))
+	}
+	return shown, nil
+}
+
+// ListTeams lists teams by id.
+func (t *Teams) ListTeams(ctx context.Context, request *nthlayerv1.ListTeamsRequest) (*nthlayerv1.ListTeamsResponse, error) {
+	after, err := pagetoken.Cursor(request)
+	if err != nil {
+		return nil, err
+	}
+	size := pagetoken.Size(request)
+	teams, err := t.Store.Teams(ctx, store.TeamFilter{
+		After: after, SyncStatus: request.GetSyncStatus(), Query: request.GetQuery(), Limit: size + 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	response := &nthlayerv1.ListTeamsResponse{}
+	if len(teams) > size {
+		teams = teams[:size]
+		response.NextPageToken = pagetoken.Next(request, teams[size-1].TeamID)
+	}
+	for _, team := range teams {
+		response.Teams = append(response.Teams, showTeam(team))
+	}
+	return response, nil
+}

@@ -1,0 +1,70 @@
+package pagetoken_test
+
+import (
+	"encoding/base64"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	v1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+	"github.com/nthlayer/nthlayer/services/gateway/internal/pagetoken"
+)
+
+func TestToken_SameFilters_LeadsOn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cursor := rapid.StringMatching(`[\x00-\x7f]{1,200}`).Draw(t, "cursor")
+		request := &v1.ListTeamsRequest{Query: rapid.StringMatching(`[a-z]{0,9}`).Draw(t, "query"), PageSize: 5}
+		next := proto.CloneOf(request)
+		next.PageToken, next.PageSize = pagetoken.Next(request, cursor), 50
+		got, err := pagetoken.Cursor(next)
+		require.NoError(t, err)
+		require.Equal(t, cursor, got)
+	})
+}
+
+func TestToken_FirstPage_HasNone(t *testing.T) {
+	cursor, err := pagetoken.Cursor(&v1.ListTeamsRequest{})
+	require.NoError(t, err)
+	require.Empty(t, cursor)
+}
+
+func TestToken_ThatDoesNotFit_IsRefused(t *testing.T) {
+	good := pagetoken.Next(&v1.ListTeamsRequest{Query: "a"}, "payments")
+	raw, err := base64.RawURLEncoding.DecodeString(good)
+	require.NoError(t, err)
+	changed := func(i int) string {
+		c := append([]byte(nil), raw...)
+		c[i] ^= 1
+		return base64.RawURLEncoding.EncodeToString(c)
+	}
+	for name, request := range map[string]pagetoken.List{
+		"other filters":  &v1.ListTeamsRequest{Query: "b", PageToken: good},
+		"other list":     &v1.ListRunsRequest{PageToken: good},
+		"no base64":      &v1.ListTeamsRequest{Query: "a", PageToken: "%%%"},
+		"padded":         &v1.ListTeamsRequest{Query: "a", PageToken: good + "="},
+		"short":          &v1.ListTeamsRequest{Query: "a", PageToken: "AQ"},
+		"other version":  &v1.ListTeamsRequest{Query: "a", PageToken: changed(0)},
+		"altered seal":   &v1.ListTeamsRequest{Query: "a", PageToken: changed(1)},
+		"altered cursor": &v1.ListTeamsRequest{Query: "a", PageToken: changed(len(raw) - 1)},
+	} {
+		_, err := pagetoken.Cursor(request)
+		f, ok := fault.As(err)
+		require.True(t, ok, name)
+		require.Equal(t, fault.Invalid, f.Kind, name)
+		require.Equal(t, "page_token", f.Violations[0].Field, name)
+	}
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add(pagetoken.Next(&v1.ListRunsRequest{}, "x"))
+	f.Add("")
+	f.Fuzz(func(t *testing.T, token string) {
+		request := &v1.ListRunsRequest{PageToken: token}
+		if cursor, err := pagetoken.Cursor(request); err == nil && token != "" {
+			require.Equal(t, token, pagetoken.Next(request, cursor))
+		}
+	})
+}
