@@ -38,6 +38,7 @@ type Worker struct {
 	store  *store.Store
 	flow   *reconcile.Flow
 	events *store.EventLog
+	poke   func() // the outbox has something to send
 	log    *slog.Logger
 	opts   Options
 	ended  metric.Int64Counter
@@ -46,12 +47,12 @@ type Worker struct {
 }
 
 // New makes a Worker.
-func New(s *store.Store, f *reconcile.Flow, events *store.EventLog, log *slog.Logger, opts Options) *Worker {
+func New(s *store.Store, f *reconcile.Flow, events *store.EventLog, poke func(), log *slog.Logger, opts Options) *Worker {
 	meter := otel.Meter(scope)
 	ended, _ := meter.Int64Counter("nthlayer.runs", metric.WithDescription("Runs by how an attempt ended."))
 	took, _ := meter.Float64Histogram("nthlayer.run.duration", metric.WithUnit("s"), metric.WithDescription("Time from claim to the end of an attempt."))
 	made, _ := meter.Int64Counter("nthlayer.changes", metric.WithDescription("Changes by kind and outcome."))
-	return &Worker{store: s, flow: f, events: events, log: log, opts: opts, ended: ended, took: took, made: made}
+	return &Worker{store: s, flow: f, events: events, poke: poke, log: log, opts: opts, ended: ended, took: took, made: made}
 }
 
 // Handle does the run that a message names. It returns nil when the message has done its duty: the run has ended, was
@@ -104,6 +105,7 @@ func (w *Worker) attempt(ctx context.Context, claim *store.Claim) error {
 		err = stopped(context.Cause(running), err)
 	}
 	outcome, err := w.settle(ctx, claim, job, state, err)
+	w.poke()
 	w.ended.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
 	w.took.Record(ctx, time.Since(begun).Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
 	return err

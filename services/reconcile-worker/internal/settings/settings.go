@@ -1,0 +1,94 @@
+// Package settings is what the reconcile-worker reads from its environment.
+package settings
+
+import (
+	"errors"
+	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+)
+
+// Settings of the reconcile-worker.
+type Settings struct {
+	config.Process
+	Internal  config.Internal
+	Database  config.Database
+	Redis     config.Redis
+	SQS       config.SQS
+	TLS       config.InternalTLS
+	Cortex    config.Cortex
+	PagerDuty config.PagerDuty
+	Slack     config.SlackChannel
+	Quota     Quota
+	Work      Work
+	Rules     Rules
+}
+
+// Quota is how much of the platforms' quotas may be used by all workers together.
+type Quota struct {
+	Cortex    int `env:"NTHLAYER_CORTEX_PER_MINUTE" envDefault:"1000" doc:"requests a minute to Cortex, by all workers together"`
+	PagerDuty int `env:"NTHLAYER_PAGERDUTY_PER_MINUTE" envDefault:"960" doc:"requests a minute to PagerDuty, by all workers together, until its answers state another limit"`
+}
+
+// Validate checks the numbers.
+func (q Quota) Validate() error {
+	var errs []error
+	for name, n := range map[string]int{"NTHLAYER_CORTEX_PER_MINUTE": q.Cortex, "NTHLAYER_PAGERDUTY_PER_MINUTE": q.PagerDuty} {
+		if n < 1 || n > 1_000_000 {
+			errs = append(errs, fault.Field(name, "must be between 1 and 1000000"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Work is how runs are worked on.
+type Work struct {
+	Concurrency int           `env:"NTHLAYER_CONCURRENCY" envDefault:"8" doc:"runs at the same time in one worker"`
+	Lease       time.Duration `env:"NTHLAYER_LEASE" envDefault:"30s" doc:"how long a run stays with a worker that gives no sign of life; whole seconds"`
+	MaxAttempts int           `env:"NTHLAYER_MAX_ATTEMPTS" envDefault:"3" doc:"failed attempts after which a run is given up"`
+	Backoff     time.Duration `env:"NTHLAYER_RETRY_AFTER" envDefault:"2s" doc:"the wait after the first failed attempt; it triples with each"`
+	Catalogue   time.Duration `env:"NTHLAYER_CATALOGUE_EVERY" envDefault:"1m" doc:"how often the list of declared teams is read"`
+}
+
+// Validate checks the numbers.
+func (w Work) Validate() error {
+	var errs []error
+	bounded := func(name string, ok bool, text string) {
+		if !ok {
+			errs = append(errs, fault.Field(name, text))
+		}
+	}
+	bounded("NTHLAYER_CONCURRENCY", w.Concurrency >= 1 && w.Concurrency <= 256, "must be between 1 and 256")
+	bounded("NTHLAYER_LEASE", w.Lease >= time.Second && w.Lease <= time.Hour && w.Lease%time.Second == 0, "must be whole seconds between 1s and 1h")
+	bounded("NTHLAYER_MAX_ATTEMPTS", w.MaxAttempts >= 1 && w.MaxAttempts <= 100, "must be between 1 and 100")
+	bounded("NTHLAYER_RETRY_AFTER", w.Backoff >= time.Millisecond && w.Backoff <= time.Hour, "must be between 1ms and 1h")
+	bounded("NTHLAYER_CATALOGUE_EVERY", w.Catalogue >= time.Second && w.Catalogue <= 24*time.Hour, "must be between 1s and 24h")
+	return errors.Join(errs...)
+}
+
+// Rules are what a company decides about reconciling.
+type Rules struct {
+	Roles          ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
+	CreateTeams    bool              `env:"NTHLAYER_CREATE_TEAMS" envDefault:"false" doc:"whether a team that PagerDuty lacks is created"`
+	RemovalShare   float64           `env:"NTHLAYER_REMOVAL_SHARE" envDefault:"0.25" doc:"the share of a team's members that one run may remove without approval"`
+	RemovalFloor   int               `env:"NTHLAYER_REMOVAL_FLOOR" envDefault:"3" doc:"the number of members that one run may always remove without approval, but never all"`
+	ProtectedTeams []string          `env:"NTHLAYER_PROTECTED_TEAMS" doc:"teams whose every change needs approval: ids, with * and ?, separated by commas"`
+	VerifyWithin   time.Duration     `env:"NTHLAYER_VERIFY_WITHIN" envDefault:"30s" doc:"how long PagerDuty may take to show a change"`
+}
+
+// Validate checks the numbers.
+func (r Rules) Validate() error {
+	var errs []error
+	if r.RemovalShare < 0 || r.RemovalShare > 1 {
+		errs = append(errs, fault.Field("NTHLAYER_REMOVAL_SHARE", "must be between 0 and 1"))
+	}
+	if r.RemovalFloor < 0 {
+		errs = append(errs, fault.Field("NTHLAYER_REMOVAL_FLOOR", "must not be negative"))
+	}
+	if r.VerifyWithin < time.Second || r.VerifyWithin > 4*time.Minute {
+		errs = append(errs, fault.Field("NTHLAYER_VERIFY_WITHIN", "must be between 1s and 4m"))
+	}
+	return errors.Join(errs...)
+}

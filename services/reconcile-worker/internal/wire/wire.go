@@ -1,0 +1,134 @@
+// Package wire builds the reconcile-worker. It is the one place where its parts are made and joined.
+package wire
+
+import (
+	"context"
+	"net"
+	"os"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc"
+
+	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/cortex"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/pagerduty"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/queue"
+	"github.com/nthlayer/nthlayer/pkg/reconcile"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/rpc/mtls"
+	"github.com/nthlayer/nthlayer/pkg/service"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
+	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/catalogue"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/planner"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/settings"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/work"
+)
+
+// Worker wires the service.
+func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) error {
+	db, err := store.Open(ctx, cfg.Database.URL, store.Options{MaxConns: cfg.Database.MaxConns})
+	if err != nil {
+		return err
+	}
+	s.Close("database", func(context.Context) error { db.Close(); return nil })
+	s.Ready("database", db.Ping)
+
+	source, target := platforms(s, cfg)
+	flow, err := reconcile.New(reconcile.Parts{
+		Source: source, Target: target, Applier: reconcile.Live{Writer: target}, Links: db,
+		Guard: policy.Limits{RemovalShare: cfg.Rules.RemovalShare, RemovalFloor: cfg.Rules.RemovalFloor, ProtectedTeams: cfg.Rules.ProtectedTeams},
+		Settings: reconcile.Settings{
+			Roles: cfg.Rules.Roles, CreateTeams: cfg.Rules.CreateTeams, Channel: cfg.Slack.ID, VerifyWithin: cfg.Rules.VerifyWithin,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	events := db.NewEventLog(s.Log)
+	s.Go("event log", events.Run)
+	if err := consume(ctx, s, db, flow, events, cfg); err != nil {
+		return err
+	}
+	refresher := &catalogue.Refresher{Source: source, Store: db, Log: s.Log, Period: cfg.Work.Catalogue}
+	s.Go("catalogue", refresher.Run)
+	return plan(ctx, s, flow, cfg)
+}
+
+// platforms makes the clients of both platforms. All workers share their quotas through Redis.
+func platforms(s *service.Service, cfg settings.Settings) (*cortex.Client, *pagerduty.Client) {
+	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr})
+	s.Close("redis", func(context.Context) error { return shared.Close() })
+	transport := func(platform string, credential config.Secret, perMinute int) upstream.Config {
+		return upstream.Config{Log: s.Log, Limiter: upstream.NewShared(shared, upstream.SharedConfig{
+			Platform: platform, Credential: credential, PerMinute: perMinute, Log: s.Log,
+		})}
+	}
+	source := cortex.New(cortex.Config{
+		BaseURL: cfg.Cortex.URL, Token: cfg.Cortex.Token,
+		HTTP: cortex.HTTP(transport("cortex", cfg.Cortex.Token, cfg.Quota.Cortex)),
+	})
+	target := pagerduty.New(pagerduty.Config{
+		BaseURL: cfg.PagerDuty.URL, Token: cfg.PagerDuty.Token,
+		HTTP: pagerduty.HTTP(transport("pagerduty", cfg.PagerDuty.Token, cfg.Quota.PagerDuty)),
+	})
+	return source, target
+}
+
+// consume works on what the queue brings, and relays what the runs leave behind.
+func consume(ctx context.Context, s *service.Service, db *store.Store, flow *reconcile.Flow, events *store.EventLog, cfg settings.Settings) error {
+	client, err := queue.Open(ctx, queue.Config(cfg.SQS))
+	if err != nil {
+		return err
+	}
+	s.Close("queue", func(context.Context) error { client.Close(); return nil })
+	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, cfg.Work.Lease)
+	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
+	s.Go("outbox relay", relay.Run)
+
+	worker := work.New(db, flow, events, relay.Poke, s.Log, work.Options{
+		Owner: owner(), Lease: cfg.Work.Lease, MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff,
+	})
+	consumer := queue.NewConsumer(client, cfg.SQS.ReconcileQueue, worker.Handle, s.Log, queue.ConsumerOptions{
+		Concurrency: cfg.Work.Concurrency, Visibility: cfg.Work.Lease,
+	})
+	s.Serve("consumer", consumer.Run)
+	return nil
+}
+
+// owner names this process in leases: where it runs, and which of the processes there it is.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "/" + uuid.NewString()
+}
+
+// plan answers the gateway.
+func plan(ctx context.Context, s *service.Service, flow *reconcile.Flow, cfg settings.Settings) error {
+	identity, err := mtls.Load(mtls.Files(cfg.TLS), s.Log)
+	if err != nil {
+		return err
+	}
+	chain, err := rpc.Internal(s.Log, "gateway")
+	if err != nil {
+		return err
+	}
+	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain, TLS: identity.Server()}, func(r grpc.ServiceRegistrar) {
+		internalv1.RegisterPlannerServiceServer(r, &planner.Server{Flow: flow})
+	})
+	if err != nil {
+		return err
+	}
+	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Internal.Addr)
+	if err != nil {
+		return fault.New(fault.Invalid, "cannot listen on NTHLAYER_INTERNAL_ADDR "+cfg.Internal.Addr+"; choose another address", err)
+	}
+	s.Serve("internal grpc", func(ctx context.Context) error { return server.Serve(ctx, lis) })
+	return nil
+}
