@@ -1,0 +1,197 @@
+// Package pagerduty is a PagerDuty REST API in memory, faithful where a client can tell: paths, envelopes, paging,
+// errors, quota and its headers, roles that base roles fix, users whom escalation policies hold, and reads that lag
+// writes. docs/simulators.md describes what it has and how to control it.
+package pagerduty
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/simulator/control"
+)
+
+// Options describe a server. The zero value has no credential that works.
+type Options struct {
+	Token string           // the account's API key
+	Clock func() time.Time // nil: time.Now
+}
+
+// defaultPerMinute is the quota of one account API key (PagerDuty developer documentation, "REST API Rate Limits").
+const defaultPerMinute = 960
+
+const maxBody = 1 << 20
+
+// Server is the simulated platform.
+type Server struct {
+	token   string
+	now     func() time.Time
+	control *control.Control
+	handler http.Handler
+
+	mu       sync.Mutex
+	account  *account
+	window   time.Time // the quota's minute
+	used     int
+	requests int64
+}
+
+// New makes a server with an empty account.
+func New(opts Options) *Server {
+	s := &Server{token: opts.Token, now: opts.Clock, account: newAccount()}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.control = control.New(s, control.Limits{PerMinute: defaultPerMinute}, s.now)
+	s.handler = s.control.Handler(s.routes(), func(routes http.Handler) http.Handler {
+		return s.identified(s.authenticated(s.limited(routes)))
+	})
+	return s
+}
+
+// Control steers the server from the same process.
+func (s *Server) Control() *control.Control { return s.control }
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+func (s *Server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, handle := range map[string]func(*http.Request) (int, any){
+		"GET /abilities":           s.listAbilities,
+		"GET /abilities/{ability}": s.testAbility,
+
+		"GET /teams":         s.listTeams,
+		"POST /teams":        s.createTeam,
+		"GET /teams/{id}":    s.getTeam,
+		"PUT /teams/{id}":    s.updateTeam,
+		"DELETE /teams/{id}": s.deleteTeam,
+
+		"GET /teams/{id}/members":                     s.listMembers,
+		"PUT /teams/{id}/users/{user}":                s.putMember,
+		"DELETE /teams/{id}/users/{user}":             s.removeMember,
+		"PUT /teams/{id}/escalation_policies/{ep}":    s.attachPolicy,
+		"DELETE /teams/{id}/escalation_policies/{ep}": s.detachPolicy,
+
+		"GET /users":         s.listUsers,
+		"POST /users":        s.createUser,
+		"GET /users/{id}":    s.getUser,
+		"PUT /users/{id}":    s.updateUser,
+		"DELETE /users/{id}": s.deleteUser,
+
+		"GET /escalation_policies":      s.listPolicies,
+		"GET /escalation_policies/{id}": s.getPolicy,
+		"GET /schedules":                s.listSchedules,
+		"GET /schedules/{id}":           s.getSchedule,
+		"GET /v3/schedules/{id}":        s.getNewSchedule,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) // before the lock: clients may be slow
+			if err != nil {
+				reply(w, http.StatusRequestEntityTooLarge, failure(2001, "Invalid Input Provided", "Body is too large"))
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			s.mu.Lock()
+			status, answer := handle(r)
+			s.mu.Unlock()
+			reply(w, status, answer)
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusNotFound, failure(2100, "Not Found"))
+	})
+	return mux
+}
+
+// identified gives each answer the id that support asks for.
+func (s *Server) identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.requests++
+		id := fmt.Sprintf("%032x", s.requests)
+		s.mu.Unlock()
+		w.Header().Set("X-Request-Id", id)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// authenticated wants the account's key as PagerDuty spells it, or as an OAuth token.
+func (s *Server) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Token token=")
+		if !ok {
+			given, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		}
+		if !ok || s.token == "" || subtle.ConstantTimeCompare([]byte(given), []byte(s.token)) != 1 {
+			reply(w, http.StatusUnauthorized, failure(2006, "The request was not authenticated"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limited counts requests in windows of a minute and tells the quota with every answer. Reset is a number of seconds,
+// not a time.
+func (s *Server) limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limit := s.control.Limits().PerMinute
+		if limit <= 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		s.mu.Lock()
+		now := s.now()
+		if now.Sub(s.window) >= time.Minute {
+			s.window, s.used = now, 0
+		}
+		s.used++
+		used, reset := s.used, s.window.Add(time.Minute).Sub(now)
+		s.mu.Unlock()
+		w.Header().Set("ratelimit-limit", fmt.Sprint(limit))
+		w.Header().Set("ratelimit-remaining", fmt.Sprint(max(limit-used, 0)))
+		w.Header().Set("ratelimit-reset", fmt.Sprint(int((reset+time.Second-1)/time.Second)))
+		if used > limit {
+			reply(w, http.StatusTooManyRequests, failure(2020, "Rate Limit Exceeded"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// stale is how long reads lag writes.
+func (s *Server) stale() time.Duration {
+	return time.Duration(s.control.Limits().StaleMS) * time.Millisecond
+}
+
+type object = map[string]any
+
+// failure is PagerDuty's error envelope.
+func failure(code int, message string, details ...string) object {
+	inner := object{"code": code, "message": message}
+	if len(details) > 0 {
+		inner["errors"] = details
+	}
+	return object{"error": inner}
+}
+
+func invalid(details ...string) (int, any) {
+	return http.StatusBadRequest, failure(2001, "Invalid Input Provided", details...)
+}
+
+func notFound() (int, any) { return http.StatusNotFound, failure(2100, "Not Found") }
+
+func reply(w http.ResponseWriter, status int, answer any) {
+	if answer == nil {
+		w.WriteHeader(status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer) // a client that went away is none of ours
+}
