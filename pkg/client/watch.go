@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
+)
+
+// Watch gives a run's events after a sequence number (0: all), as they happen, up to the one that ends the run. When the
+// stream breaks it goes on after the last event. An error is the last thing it gives.
+func (c *Client) Watch(ctx context.Context, jobID string, after int64) iter.Seq2[*nthlayerv1.RunEvent, error] {
+	return func(yield func(*nthlayerv1.RunEvent, error) bool) {
+		for try := 1; ; {
+			seen := after
+			ended, err := c.watchOnce(ctx, jobID, &after, yield)
+			if ended {
+				return
+			}
+			if after > seen {
+				try = 1 // it made progress: the next failure is a new one
+			}
+			if try == maxTries || !passing(ctx, err) || c.retry.wait(ctx, try, err) != nil {
+				yield(nil, err)
+				return
+			}
+			try++
+		}
+	}
+}
+
+// watchOnce gives events until the stream breaks. ended: the run has ended, or nobody listens any more.
+func (c *Client) watchOnce(ctx context.Context, jobID string, after *int64, yield func(*nthlayerv1.RunEvent, error) bool) (ended bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Runs.WatchRun(ctx, &nthlayerv1.WatchRunRequest{JobId: jobID, AfterSeq: *after})
+	if err != nil {
+		return false, err
+	}
+	for {
+		event, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+		*after = max(*after, event.GetSeq())
+		if !yield(event, nil) || event.GetKind() == "run_succeeded" || event.GetKind() == "run_failed" {
+			return true, nil
+		}
+	}
+}
