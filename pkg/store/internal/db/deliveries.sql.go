@@ -8,9 +8,210 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const announceDeliveries = `-- name: AnnounceDeliveries :execrows
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT $1, deliveries.channel,
+       md5(deliveries.delivery_key) || ':' || floor(extract(epoch FROM now()) / extract(epoch FROM $2::interval))::bigint,
+       jsonb_build_object('delivery_key', deliveries.delivery_key), '{}'
+FROM deliveries
+WHERE deliveries.status = 'pending'
+  AND greatest(deliveries.created_at, coalesce(deliveries.attempted_at, deliveries.created_at)) <= now() - $2::interval
+  AND NOT EXISTS (SELECT FROM outbox waiting WHERE waiting.body = jsonb_build_object('delivery_key', deliveries.delivery_key))
+ORDER BY deliveries.created_at
+LIMIT 500
+`
+
+type AnnounceDeliveriesParams struct {
+	Queue     string
+	SilentFor time.Duration
+}
+
+// A delivery that nothing has happened to for long is announced again: its message may be lost. The deduplication id is
+// the same for all who notice it at the same time.
+func (q *Queries) AnnounceDeliveries(ctx context.Context, arg AnnounceDeliveriesParams) (int64, error) {
+	result, err := q.db.Exec(ctx, announceDeliveries, arg.Queue, arg.SilentFor)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const beginDelivery = `-- name: BeginDelivery :one
+WITH before AS (
+    SELECT deliveries.delivery_key, deliveries.attempted_at FROM deliveries
+    WHERE deliveries.delivery_key = $1 AND deliveries.status = 'pending'
+      AND (deliveries.attempted_at IS NULL OR deliveries.attempted_at <= now() - $2::interval)
+    FOR UPDATE
+)
+UPDATE deliveries SET attempts = attempts + 1, attempted_at = now()
+FROM before WHERE deliveries.delivery_key = before.delivery_key
+RETURNING deliveries.delivery_key, deliveries.job_id, deliveries.medium, deliveries.channel, deliveries.payload, deliveries.status, deliveries.posted_to, deliveries.ts, deliveries.attempts, deliveries.attempted_at, deliveries.last_error, deliveries.created_at, deliveries.delivered_at, (before.attempted_at IS NOT NULL)::boolean AS uncertain
+`
+
+type BeginDeliveryParams struct {
+	DeliveryKey  string
+	SettledAfter time.Duration
+}
+
+type BeginDeliveryRow struct {
+	Delivery  Delivery
+	Uncertain bool
+}
+
+// attempted_at is set while it is not known whether the last attempt had an effect, and only then. It is the fence of the
+// attempt: another one begins only when the time has passed in which the last may still act.
+func (q *Queries) BeginDelivery(ctx context.Context, arg BeginDeliveryParams) (BeginDeliveryRow, error) {
+	row := q.db.QueryRow(ctx, beginDelivery, arg.DeliveryKey, arg.SettledAfter)
+	var i BeginDeliveryRow
+	err := row.Scan(
+		&i.Delivery.DeliveryKey,
+		&i.Delivery.JobID,
+		&i.Delivery.Medium,
+		&i.Delivery.Channel,
+		&i.Delivery.Payload,
+		&i.Delivery.Status,
+		&i.Delivery.PostedTo,
+		&i.Delivery.Ts,
+		&i.Delivery.Attempts,
+		&i.Delivery.AttemptedAt,
+		&i.Delivery.LastError,
+		&i.Delivery.CreatedAt,
+		&i.Delivery.DeliveredAt,
+		&i.Uncertain,
+	)
+	return i, err
+}
+
+const deferDelivery = `-- name: DeferDelivery :execrows
+WITH deferred AS (
+    UPDATE deliveries SET
+        last_error = $4,
+        attempts = CASE WHEN $5::boolean THEN attempts ELSE attempts - 1 END,
+        attempted_at = CASE WHEN $6::boolean THEN attempted_at END
+    WHERE deliveries.delivery_key = $7 AND deliveries.status = 'pending'
+      AND deliveries.attempted_at = $8
+    RETURNING deliveries.delivery_key, deliveries.channel
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+SELECT $1, deferred.channel, gen_random_uuid()::text, jsonb_build_object('delivery_key', deferred.delivery_key), $2,
+       now() + $3::interval
+FROM deferred
+`
+
+type DeferDeliveryParams struct {
+	Queue       string
+	Trace       json.RawMessage
+	Delay       time.Duration
+	LastError   string
+	Counted     bool
+	Uncertain   bool
+	DeliveryKey string
+	AttemptedAt *time.Time
+}
+
+// Ends an attempt that is to be made again, and puts it on its way to the queue. The deduplication id is a new one: the
+// queue must not take the message for an earlier one of the same delivery.
+func (q *Queries) DeferDelivery(ctx context.Context, arg DeferDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deferDelivery,
+		arg.Queue,
+		arg.Trace,
+		arg.Delay,
+		arg.LastError,
+		arg.Counted,
+		arg.Uncertain,
+		arg.DeliveryKey,
+		arg.AttemptedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deliveryObstacle = `-- name: DeliveryObstacle :one
+SELECT status, coalesce($1, interval '0')::interval AS wait
+FROM deliveries WHERE delivery_key = $2
+`
+
+type DeliveryObstacleParams struct {
+	SettledAfterpgCatalogintervalAttemptedAtnow time.Duration
+	DeliveryKey                                 string
+}
+
+type DeliveryObstacleRow struct {
+	Status string
+	Wait   time.Duration
+}
+
+func (q *Queries) DeliveryObstacle(ctx context.Context, arg DeliveryObstacleParams) (DeliveryObstacleRow, error) {
+	row := q.db.QueryRow(ctx, deliveryObstacle, arg.SettledAfterpgCatalogintervalAttemptedAtnow, arg.DeliveryKey)
+	var i DeliveryObstacleRow
+	err := row.Scan(&i.Status, &i.Wait)
+	return i, err
+}
+
+const finishDelivery = `-- name: FinishDelivery :execrows
+UPDATE deliveries SET
+    status = $1, last_error = $2, attempted_at = NULL,
+    posted_to = CASE WHEN $3::text = '' THEN posted_to ELSE $4::text END,
+    ts = CASE WHEN $3::text = '' THEN ts ELSE $3::text END,
+    delivered_at = CASE WHEN $1::text = 'delivered' THEN now() END
+WHERE delivery_key = $5 AND status = 'pending' AND attempted_at = $6
+`
+
+type FinishDeliveryParams struct {
+	Status      string
+	LastError   string
+	Ts          string
+	PostedTo    string
+	DeliveryKey string
+	AttemptedAt *time.Time
+}
+
+func (q *Queries) FinishDelivery(ctx context.Context, arg FinishDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, finishDelivery,
+		arg.Status,
+		arg.LastError,
+		arg.Ts,
+		arg.PostedTo,
+		arg.DeliveryKey,
+		arg.AttemptedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const getDelivery = `-- name: GetDelivery :one
+SELECT delivery_key, job_id, medium, channel, payload, status, posted_to, ts, attempts, attempted_at, last_error, created_at, delivered_at FROM deliveries WHERE delivery_key = $1
+`
+
+func (q *Queries) GetDelivery(ctx context.Context, deliveryKey string) (Delivery, error) {
+	row := q.db.QueryRow(ctx, getDelivery, deliveryKey)
+	var i Delivery
+	err := row.Scan(
+		&i.DeliveryKey,
+		&i.JobID,
+		&i.Medium,
+		&i.Channel,
+		&i.Payload,
+		&i.Status,
+		&i.PostedTo,
+		&i.Ts,
+		&i.Attempts,
+		&i.AttemptedAt,
+		&i.LastError,
+		&i.CreatedAt,
+		&i.DeliveredAt,
+	)
+	return i, err
+}
 
 const insertDelivery = `-- name: InsertDelivery :execrows
 INSERT INTO deliveries (delivery_key, job_id, medium, channel, payload)
@@ -34,6 +235,113 @@ func (q *Queries) InsertDelivery(ctx context.Context, arg InsertDeliveryParams) 
 		arg.Channel,
 		arg.Payload,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const listDeliveries = `-- name: ListDeliveries :many
+SELECT delivery_key, job_id, medium, channel, payload, status, posted_to, ts, attempts, attempted_at, last_error, created_at, delivered_at FROM deliveries
+WHERE ($1::text = '' OR created_at < $2 OR (created_at = $2 AND delivery_key > $1))
+  AND ($3::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = $3)
+  AND ($4::text = '' OR status = $4)
+ORDER BY created_at DESC, delivery_key
+LIMIT $5
+`
+
+type ListDeliveriesParams struct {
+	AfterKey       string
+	AfterCreatedAt time.Time
+	JobID          uuid.UUID
+	Status         string
+	PageSize       int32
+}
+
+// Newest first. The after columns are those of the last row of the page before.
+func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) ([]Delivery, error) {
+	rows, err := q.db.Query(ctx, listDeliveries,
+		arg.AfterKey,
+		arg.AfterCreatedAt,
+		arg.JobID,
+		arg.Status,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Delivery{}
+	for rows.Next() {
+		var i Delivery
+		if err := rows.Scan(
+			&i.DeliveryKey,
+			&i.JobID,
+			&i.Medium,
+			&i.Channel,
+			&i.Payload,
+			&i.Status,
+			&i.PostedTo,
+			&i.Ts,
+			&i.Attempts,
+			&i.AttemptedAt,
+			&i.LastError,
+			&i.CreatedAt,
+			&i.DeliveredAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const postedDelivery = `-- name: PostedDelivery :execrows
+UPDATE deliveries SET posted_to = $1, ts = $2
+WHERE delivery_key = $3 AND status = 'pending' AND attempted_at = $4
+`
+
+type PostedDeliveryParams struct {
+	PostedTo    string
+	Ts          string
+	DeliveryKey string
+	AttemptedAt *time.Time
+}
+
+func (q *Queries) PostedDelivery(ctx context.Context, arg PostedDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, postedDelivery,
+		arg.PostedTo,
+		arg.Ts,
+		arg.DeliveryKey,
+		arg.AttemptedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const resendDelivery = `-- name: ResendDelivery :execrows
+WITH again AS (
+    UPDATE deliveries SET status = 'pending', attempts = 0, last_error = '', attempted_at = NULL
+    WHERE deliveries.delivery_key = $3 AND deliveries.status = 'failed'
+    RETURNING deliveries.delivery_key, deliveries.channel
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT $1, again.channel, gen_random_uuid()::text, jsonb_build_object('delivery_key', again.delivery_key), $2 FROM again
+`
+
+type ResendDeliveryParams struct {
+	Queue       string
+	Trace       json.RawMessage
+	DeliveryKey string
+}
+
+func (q *Queries) ResendDelivery(ctx context.Context, arg ResendDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, resendDelivery, arg.Queue, arg.Trace, arg.DeliveryKey)
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,206 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
+)
+
+// The statuses of a delivery.
+const (
+	Pending   = "pending"
+	Delivered = "delivered"
+	// Undelivered is the status "failed": nobody tries any more, until somebody asks for it.
+	Undelivered = "failed"
+)
+
+// DeliveryState is a delivery as it stands.
+type DeliveryState struct {
+	Delivery
+	JobID       uuid.UUID
+	Status      string
+	PostedTo    string // the channel's id as the medium gave it
+	TS          string // the message's id within the channel; set once the message is there, also while replies are missing
+	Attempts    int
+	LastError   string
+	CreatedAt   time.Time
+	DeliveredAt *time.Time
+}
+
+// DeliveryAttempt is the right to try a delivery, until its time to settle has passed. What it writes after another
+// attempt has begun changes nothing: it gets fault.Fenced.
+type DeliveryAttempt struct {
+	DeliveryState
+	// Uncertain: an earlier attempt ended without saying whether it had an effect. Look before doing it again.
+	Uncertain bool
+
+	store *Store
+	fence *time.Time
+}
+
+// BeginDelivery marks that the delivery is about to be tried, so that a crash after it leaves a trace. settledAfter is
+// the time after which an attempt cannot have an effect any more; no other attempt begins before. It fails with NotFound;
+// with Precondition where the delivery has ended; and with Conflict where another attempt may be under way: RetryAfter
+// says when to come back. One round trip.
+func (s *Store) BeginDelivery(ctx context.Context, key string, settledAfter time.Duration) (*DeliveryAttempt, error) {
+	row, err := s.q.BeginDelivery(ctx, db.BeginDeliveryParams{DeliveryKey: key, SettledAfter: settledAfter})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, s.whyNotBegun(ctx, key, settledAfter)
+	}
+	if err != nil {
+		return nil, wrap(err, "begin a delivery")
+	}
+	return &DeliveryAttempt{
+		DeliveryState: deliveryFrom(row.Delivery), Uncertain: row.Uncertain, store: s, fence: row.Delivery.AttemptedAt,
+	}, nil
+}
+
+func (s *Store) whyNotBegun(ctx context.Context, key string, settledAfter time.Duration) error {
+	row, err := s.q.DeliveryObstacle(ctx, db.DeliveryObstacleParams{DeliveryKey: key, SettledAfter: settledAfter})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return noDelivery(key)
+	}
+	if err != nil {
+		return wrap(err, "begin a delivery")
+	}
+	if row.Status != Pending {
+		return fault.New(fault.Precondition, "the delivery has ended as "+row.Status, nil).WithReason("DELIVERY_ENDED")
+	}
+	return fault.New(fault.Conflict, "another attempt to deliver may be under way", nil).
+		WithReason("DELIVERY_BUSY").WithRetryAfter(max(row.Wait, 0))
+}
+
+func noDelivery(key string) error {
+	return fault.New(fault.NotFound, "there is no delivery "+key, nil).WithReason("DELIVERY_NOT_FOUND")
+}
+
+// Posted remembers where the message is; the attempt goes on with its replies. One round trip.
+func (a *DeliveryAttempt) Posted(ctx context.Context, channel, ts string) error {
+	a.PostedTo, a.TS = channel, ts
+	n, err := a.store.q.PostedDelivery(ctx, db.PostedDeliveryParams{
+		DeliveryKey: a.Key, AttemptedAt: a.fence, PostedTo: channel, Ts: ts,
+	})
+	return a.written(n, err, "remember a posted message")
+}
+
+// Done ends the attempt and the delivery: it was told. One round trip.
+func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
+	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Delivered, PostedTo: channel, Ts: ts,
+	})
+	return a.written(n, err, "finish a delivery")
+}
+
+// Fail ends the attempt and the delivery: it cannot be told. One round trip.
+func (a *DeliveryAttempt) Fail(ctx context.Context, why string) error {
+	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: why,
+	})
+	return a.written(n, err, "fail a delivery")
+}
+
+// Deferral says how an attempt is made again.
+type Deferral struct {
+	Delay     time.Duration
+	Counted   bool              // this was an attempt; a used-up quota or an open breaker is none
+	Uncertain bool              // it may have had an effect
+	Why       string            // for people
+	Trace     map[string]string // trace context for the next attempt
+}
+
+// Again ends the attempt and queues the delivery anew, in one statement.
+func (a *DeliveryAttempt) Again(ctx context.Context, d Deferral) error {
+	n, err := a.store.q.DeferDelivery(ctx, db.DeferDeliveryParams{
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Queue: NotificationsQueue, Trace: encode(orEmpty(d.Trace)),
+		Delay: d.Delay, Counted: d.Counted, Uncertain: d.Uncertain, LastError: d.Why,
+	})
+	return a.written(n, err, "defer a delivery")
+}
+
+func (a *DeliveryAttempt) written(n int64, err error, what string) error {
+	if err != nil {
+		return wrap(err, what)
+	}
+	if n == 0 {
+		return fault.New(fault.Fenced, "another attempt to deliver "+a.Key+" has begun", nil).WithReason("DELIVERY_FENCED")
+	}
+	return nil
+}
+
+// Resend queues a delivery that failed once more. One that was delivered is refused: nobody is told twice. One that is
+// pending stays as it is.
+func (s *Store) Resend(ctx context.Context, key string, trace map[string]string) (DeliveryState, error) {
+	if _, err := s.q.ResendDelivery(ctx, db.ResendDeliveryParams{
+		DeliveryKey: key, Queue: NotificationsQueue, Trace: encode(orEmpty(trace)),
+	}); err != nil {
+		return DeliveryState{}, wrap(err, "resend a delivery")
+	}
+	d, err := s.DeliveryState(ctx, key)
+	if err == nil && d.Status == Delivered {
+		return d, fault.New(fault.Precondition, "the message was delivered already; nobody is told twice", nil).
+			WithReason("ALREADY_DELIVERED")
+	}
+	return d, err
+}
+
+// AnnounceDeliveries queues pending deliveries anew that nothing has happened to for a time and that wait in no outbox:
+// the queue may have lost their messages. One round trip.
+func (s *Store) AnnounceDeliveries(ctx context.Context, silentFor time.Duration) (int, error) {
+	n, err := s.q.AnnounceDeliveries(ctx, db.AnnounceDeliveriesParams{Queue: NotificationsQueue, SilentFor: silentFor})
+	return int(n), wrap(err, "announce deliveries")
+}
+
+// DeliveryState reads one delivery.
+func (s *Store) DeliveryState(ctx context.Context, key string) (DeliveryState, error) {
+	row, err := s.q.GetDelivery(ctx, key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return DeliveryState{}, noDelivery(key)
+	}
+	if err != nil {
+		return DeliveryState{}, wrap(err, "read a delivery")
+	}
+	return deliveryFrom(row), nil
+}
+
+// DeliveryFilter selects deliveries; empty fields select all. After is the last delivery of the page before.
+type DeliveryFilter struct {
+	After  DeliveryCursor
+	JobID  uuid.UUID
+	Status string
+	Limit  int
+}
+
+// DeliveryCursor is a place in the list of deliveries.
+type DeliveryCursor struct {
+	CreatedAt time.Time
+	Key       string
+}
+
+// Deliveries lists deliveries, newest first.
+func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter) ([]DeliveryState, error) {
+	rows, err := s.q.ListDeliveries(ctx, db.ListDeliveriesParams{
+		AfterKey: f.After.Key, AfterCreatedAt: f.After.CreatedAt, JobID: f.JobID, Status: f.Status, PageSize: int32(f.Limit),
+	})
+	if err != nil {
+		return nil, wrap(err, "list deliveries")
+	}
+	deliveries := make([]DeliveryState, len(rows))
+	for i, row := range rows {
+		deliveries[i] = deliveryFrom(row)
+	}
+	return deliveries, nil
+}
+
+func deliveryFrom(row db.Delivery) DeliveryState {
+	return DeliveryState{
+		Delivery: Delivery{Key: row.DeliveryKey, Medium: row.Medium, Channel: row.Channel, Payload: row.Payload},
+		JobID:    row.JobID, Status: row.Status, PostedTo: row.PostedTo, TS: row.Ts, Attempts: int(row.Attempts),
+		LastError: row.LastError, CreatedAt: row.CreatedAt, DeliveredAt: row.DeliveredAt,
+	}
+}
