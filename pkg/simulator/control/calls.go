@@ -77,15 +77,10 @@ func route(mux *http.ServeMux, r *http.Request) string {
 	return pattern
 }
 
-// isWrite tells writes by the method; Slack, which has everything behind POST, by the name: it reads with
-// conversations.history, users.lookupByEmail and auth.test, and writes with chat.*.
-func isWrite(r *http.Request) bool {
-	switch {
-	case r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions:
-		return false
-	case strings.HasPrefix(r.URL.Path, "/api/") && !strings.HasPrefix(r.URL.Path, "/api/v1/"):
-		return strings.HasPrefix(r.URL.Path, "/api/chat.")
-	default:
-		return true
+// isWrite tells writes by the method, unless the platform knows better.
+func (c *Control) isWrite(r *http.Request) bool {
+	if writer, ok := c.platform.(Writer); ok {
+		return writer.Writes(r)
 	}
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }

@@ -30,6 +30,11 @@ type Refuser interface {
 	Refuse(w http.ResponseWriter, status int)
 }
 
+// Writer is a Platform whose methods do not tell reads from writes.
+type Writer interface {
+	Writes(r *http.Request) bool
+}
+
 // Control is one platform's control. It is safe for concurrent use.
 type Control struct {
 	platform Platform
@@ -58,7 +63,7 @@ func (c *Control) Handler(mux *http.ServeMux, chain func(http.Handler) http.Hand
 			routes.ServeHTTP(w, r)
 			return
 		}
-		call := Call{Time: c.now(), Method: r.Method, Path: r.URL.EscapedPath(), Route: route(mux, r), Write: isWrite(r)}
+		call := Call{Time: c.now(), Method: r.Method, Path: r.URL.EscapedPath(), Route: route(mux, r), Write: c.isWrite(r)}
 		answer := &statusWriter{ResponseWriter: w}
 		defer func() { // also when a fault aborts the connection
 			call.Status = answer.status

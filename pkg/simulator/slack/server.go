@@ -168,6 +168,9 @@ func reply(w http.ResponseWriter, answer object) {
 	_ = json.NewEncoder(w).Encode(answer) // a client that went away is none of ours
 }
 
+// Writes reports whether a call changes something: Slack has reads behind POST as well.
+func (s *Server) Writes(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/chat.") }
+
 // Refuse answers as Slack does for a status.
 func (s *Server) Refuse(w http.ResponseWriter, status int) {
 	word := "internal_error"
