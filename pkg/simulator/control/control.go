@@ -18,8 +18,8 @@ import (
 
 // Platform is what a simulator offers to be controlled.
 type Platform interface {
-	// Load replaces everything by the organisation.
-	Load(*org.Org) error
+	// LoadOrg replaces everything by the organisation.
+	LoadOrg(*org.Org) error
 	// State is everything, ready for JSON and not changed afterwards.
 	State() any
 }
@@ -100,7 +100,7 @@ func (c *Control) routes() http.Handler {
 func (c *Control) putOrg(w http.ResponseWriter, r *http.Request) {
 	o, err := org.Decode(r.Body) // bounds what it reads
 	if err == nil {
-		err = c.platform.Load(o)
+		err = c.platform.LoadOrg(o)
 	}
 	if err != nil {
 		refuse(w, err)

@@ -28,7 +28,7 @@ type platform struct {
 	people  atomic.Int64
 }
 
-func (p *platform) Load(o *org.Org) error { p.people.Store(int64(len(o.People))); return nil }
+func (p *platform) LoadOrg(o *org.Org) error { p.people.Store(int64(len(o.People))); return nil }
 func (p *platform) State() any            { return map[string]int64{"effects": p.effects.Load()} }
 func (p *platform) Refuse(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)

@@ -9,8 +9,8 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 )
 
-// Load replaces the account by PagerDuty's side of the organisation.
-func (s *Server) Load(o *org.Org) error {
+// LoadOrg replaces the account by PagerDuty's side of the organisation.
+func (s *Server) LoadOrg(o *org.Org) error {
 	from, a := o.Observed(), newAccount()
 	for _, u := range from.Users {
 		a.users[u.ID] = &user{id: u.ID, name: squeeze(u.Name), email: u.Email, role: u.Role, teams: map[string]bool{}}

@@ -102,8 +102,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, r)
 }
 
-// Load makes the organisation's people members of the workspace. Messages stay.
-func (s *Server) Load(o *org.Org) error {
+// LoadOrg makes the organisation's people members of the workspace. Messages stay.
+func (s *Server) LoadOrg(o *org.Org) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users = map[string]string{}
