@@ -62,7 +62,7 @@ func (s *Store) BeginDelivery(ctx context.Context, key string, settledAfter time
 }
 
 func (s *Store) whyNotBegun(ctx context.Context, key string, settledAfter time.Duration) error {
-	row, err := s.q.DeliveryObstacle(ctx, db.DeliveryObstacleParams{DeliveryKey: key, SettledAfter: settledAfter})
+	row, err := s.q.DeliveryObstacle(ctx, key)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return noDelivery(key)
 	}
@@ -73,7 +73,7 @@ func (s *Store) whyNotBegun(ctx context.Context, key string, settledAfter time.D
 		return fault.New(fault.Precondition, "the delivery has ended as "+row.Status, nil).WithReason("DELIVERY_ENDED")
 	}
 	return fault.New(fault.Conflict, "another attempt to deliver may be under way", nil).
-		WithReason("DELIVERY_BUSY").WithRetryAfter(max(row.Wait, 0))
+		WithReason("DELIVERY_BUSY").WithRetryAfter(max(settledAfter-row.BegunAgo, 0))
 }
 
 func noDelivery(key string) error {

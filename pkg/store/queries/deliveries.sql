@@ -17,7 +17,7 @@ FROM before WHERE deliveries.delivery_key = before.delivery_key
 RETURNING sqlc.embed(deliveries), (before.attempted_at IS NOT NULL)::boolean AS uncertain;
 
 -- name: DeliveryObstacle :one
-SELECT status, coalesce(@settled_after::interval + (attempted_at - now()), interval '0')::interval AS wait
+SELECT status, coalesce(now() - attempted_at, interval '0')::interval AS begun_ago
 FROM deliveries WHERE delivery_key = @delivery_key;
 
 -- name: PostedDelivery :execrows

@@ -134,24 +134,19 @@ func (q *Queries) DeferDelivery(ctx context.Context, arg DeferDeliveryParams) (i
 }
 
 const deliveryObstacle = `-- name: DeliveryObstacle :one
-SELECT status, coalesce($1, interval '0')::interval AS wait
-FROM deliveries WHERE delivery_key = $2
+SELECT status, coalesce(now() - attempted_at, interval '0')::interval AS begun_ago
+FROM deliveries WHERE delivery_key = $1
 `
 
-type DeliveryObstacleParams struct {
-	SettledAfterpgCatalogintervalAttemptedAtnow time.Duration
-	DeliveryKey                                 string
-}
-
 type DeliveryObstacleRow struct {
-	Status string
-	Wait   time.Duration
+	Status   string
+	BegunAgo time.Duration
 }
 
-func (q *Queries) DeliveryObstacle(ctx context.Context, arg DeliveryObstacleParams) (DeliveryObstacleRow, error) {
-	row := q.db.QueryRow(ctx, deliveryObstacle, arg.SettledAfterpgCatalogintervalAttemptedAtnow, arg.DeliveryKey)
+func (q *Queries) DeliveryObstacle(ctx context.Context, deliveryKey string) (DeliveryObstacleRow, error) {
+	row := q.db.QueryRow(ctx, deliveryObstacle, deliveryKey)
 	var i DeliveryObstacleRow
-	err := row.Scan(&i.Status, &i.Wait)
+	err := row.Scan(&i.Status, &i.BegunAgo)
 	return i, err
 }
 
