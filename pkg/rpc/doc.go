@@ -9,5 +9,6 @@
 // Validation comes before authorization because authorization reads the resource from the request and must be able to
 // trust it; it comes after authentication, so that strangers learn nothing about what is well-formed.
 //
-// Sub-packages: rest (JSON over the same chain, in process), grpcfault (errors), mtls and devca (internal TLS).
+// Sub-packages: rest (JSON over the same chain, in process), grpcfault (errors), pagetoken (lists), mtls and devca (internal
+// TLS).
 package rpc

@@ -8,10 +8,10 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
-	"github.com/nthlayer/nthlayer/services/gateway/internal/pagetoken"
 )
 
 const (

@@ -15,10 +15,10 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
-	"github.com/nthlayer/nthlayer/services/gateway/internal/pagetoken"
 )
 
 // sourceCortex is the source where the request names none.

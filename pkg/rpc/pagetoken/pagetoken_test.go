@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	v1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
-	"github.com/nthlayer/nthlayer/services/gateway/internal/pagetoken"
 )
 
 func TestToken_SameFilters_LeadsOn(t *testing.T) {
