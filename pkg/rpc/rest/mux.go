@@ -33,7 +33,8 @@ func newMux(c Config) *runtime.ServeMux {
 			}
 			return nil
 		}),
-		runtime.WithMiddlewares(knownQuery(c.Package, c.Log)),
+		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptSlash),
+		runtime.WithMiddlewares(slashes, knownQuery(c.Package, c.Log)),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)

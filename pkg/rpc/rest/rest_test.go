@@ -212,6 +212,12 @@ func TestREST_Answers_ShowEveryFieldByItsProtoName(t *testing.T) {
 	require.Equal(t, "7pay", decode[map[string]any](t, r.call("GET", "/v1/teams?page_size=7&query=pay", ""))["next_page_token"])
 }
 
+func TestREST_TeamIDWithSlash_IsOneEscapedSegment(t *testing.T) {
+	r := start(t)
+	require.Equal(t, "kubernetes/sig-node", decode[map[string]any](t, r.call("GET", "/v1/teams/kubernetes%2Fsig-node", ""))["team_id"])
+	require.Equal(t, "kubernetes/sig-node", decode[map[string]any](t, r.call("POST", "/v1/teams/kubernetes%2fsig-node:plan", "{}"))["team_id"])
+}
+
 func TestREST_BadRequests_AreClear4xxWithTheFieldNamed(t *testing.T) {
 	r := start(t)
 	const secret = "eyJzZWNyZXQ"
@@ -255,7 +261,7 @@ func TestREST_BadRequests_AreClear4xxWithTheFieldNamed(t *testing.T) {
 		"watch: no grant":            {"GET", "/v1/runs/" + job + ":watch", "", []string{"Authorization", "Bearer nobody"}, 403, ""},
 		"watch: not there":           {"GET", "/v1/runs/" + job + ":watch?after_seq=99", "", nil, 404, ""},
 		"watch: bad query":           {"GET", "/v1/runs/" + job + ":watch?after_seq=x", "", nil, 400, "after_seq"},
-		"slash in a path parameter":  {"GET", "/v1/teams/a%2Fb", "", nil, 404, ""},
+		"malformed slash":            {"GET", "/v1/teams/%2Fa", "", nil, 400, "team_id"},
 		"too large":                  {"POST", reconcile, `{"team_id":"` + strings.Repeat("a", 1<<20) + `"}`, nil, 413, "body"},
 		"form":                       {"POST", reconcile, `team_id=a`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "Content-Type"},
 		"text":                       {"POST", reconcile, `{"team_id":"a"}`, []string{"Content-Type", "text/plain"}, 415, "Content-Type"},
