@@ -119,6 +119,11 @@ func (r *Runs) WatchRun(request *nthlayerv1.WatchRunRequest, stream grpc.ServerS
 	news, stop := r.News.Subscribe(jobID) // before the first look, so that nothing falls between
 	defer stop()
 	watch := watch{store: r.Store, stream: stream, jobID: jobID, seq: request.GetAfterSeq()}
+	if watch.seq == 0 {
+		if err := watch.begin(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,6 +142,15 @@ type watch struct {
 	stream grpc.ServerStreamingServer[nthlayerv1.RunEvent]
 	jobID  uuid.UUID
 	seq    int64 // of the last event sent
+}
+
+// begin sends the event that every run starts with. It stands in no table: the run itself says it.
+func (w *watch) begin(ctx context.Context) error {
+	run, err := w.store.Run(ctx, w.jobID)
+	if err != nil {
+		return err
+	}
+	return w.stream.Send(showEvent(store.Event{JobID: run.JobID, At: run.CreatedAt, Kind: store.RunQueued}))
 }
 
 // catchUp sends what happened since, and reports whether the run has ended. The run is read before its events: if it had
