@@ -23,6 +23,7 @@ const maxAnswerBytes = 16 << 20
 func Dial(addr string, config *tls.Config) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient(addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithNoProxy(), // the services are neighbours
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler()),
 		grpc.WithChainUnaryInterceptor(grpcfault.UnaryClient, passRequestID),
 		grpc.WithChainStreamInterceptor(grpcfault.StreamClient),

@@ -31,7 +31,7 @@ func requestIDs() Link {
 			call.RequestID = uuid.NewString()
 		}
 		ctx = context.WithValue(ctx, requestIDContextKey{}, call.RequestID)
-		ctx = telemetry.With(ctx, slog.String("request_id", call.RequestID)) // in every line logged on behalf of the call
+		ctx = telemetry.With(ctx, slog.String("request_id", call.RequestID))  // in every line logged on behalf of the call
 		_ = grpc.SetHeader(ctx, metadata.Pairs(RequestIDKey, call.RequestID)) // fails only outside of a real call
 		return next(ctx)
 	}}

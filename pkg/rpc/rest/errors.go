@@ -100,7 +100,7 @@ func write(w http.ResponseWriter, httpStatus int, s *status.Status) {
 		body = []byte(`{"code":13,"message":"the error cannot be shown","details":[]}`)
 	}
 	w.WriteHeader(httpStatus)
-	_, _ = w.Write(body) // the caller is gone: nobody is left to tell
+	_, _ = w.Write(body) //nolint:gosec // JSON, sent as JSON with nosniff; on an error the caller is gone
 }
 
 // clip bounds what a stranger can write into the log.

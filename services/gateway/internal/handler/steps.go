@@ -4,11 +4,11 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/nthlayer/nthlayer/pkg/flow"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // steps folds a run's events into how each step stands, in the order in which the steps began.

@@ -27,7 +27,8 @@ import (
 func TestReconcile_Accepted_IsDurableAndReachesTheQueue(t *testing.T) {
 	s := start(t)
 	status, body, header := s.call(t, "POST", "/v1/teams/reconcile", s.token("alice", "nthlayer/operator"),
-		`{"team_id":"payments","desired":{"members":[{"email":"a@example.org","role":"manager"}]}}`, "Idempotency-Key", "k")
+		`{"team_id":"payments","desired":{"members":[{"email":"a@example.org","role":"manager"}]}}`, "Idempotency-Key", "k",
+		"Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	require.Equal(t, http.StatusAccepted, status, body)
 	var accepted struct {
 		JobID uuid.UUID `json:"job_id"`
@@ -51,6 +52,7 @@ func TestReconcile_Accepted_IsDurableAndReachesTheQueue(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "queued", shown.GetStatus())
 	require.Equal(t, "k", shown.GetIdempotencyKey())
+	require.Equal(t, "0af7651916cd43dd8448eb211c80319c", shown.GetTraceId(), "the caller's trace goes on in the run")
 }
 
 func TestReconcile_HundredEqualRequestsAtOnce_AreOneRun(t *testing.T) {
