@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
+	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
 // withAPI runs f with a connection to the system that the flags, the environment or a running `nthlayer dev` name.
-func (a *app) withAPI(cmd *cobra.Command, f func(*connection.API) error) error {
-	api, err := connection.Open(cmd.Context(), a.settings)
+func (a *app) withAPI(cmd *cobra.Command, f func(*client.Client) error) error {
+	api, err := connection.Open(a.settings)
 	if err != nil {
 		return err
 	}
@@ -25,7 +26,7 @@ func (a *app) completeTeams(cmd *cobra.Command, args []string, typed string) ([]
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var found []cobra.Completion
-	err := a.withAPI(cmd, func(api *connection.API) error {
+	err := a.withAPI(cmd, func(api *client.Client) error {
 		resp, err := api.Teams.ListTeams(cmd.Context(), &nthlayerv1.ListTeamsRequest{PageSize: 1000, Query: typed})
 		for _, team := range resp.GetTeams() {
 			found = append(found, cobra.CompletionWithDesc(team.GetTeamId(), team.GetName()))
@@ -38,12 +39,12 @@ func (a *app) completeTeams(cmd *cobra.Command, args []string, typed string) ([]
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
-// exactly asks for n arguments and says what they are.
-func exactly(n int, what string) cobra.PositionalArgs {
+// one asks for one argument and says what it is.
+func one(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == n {
+		if len(args) == 1 {
 			return nil
 		}
-		return fmt.Errorf("%s takes %d argument, %s, and got %d; see %s --help", cmd.CommandPath(), n, what, len(args), cmd.CommandPath())
+		return fmt.Errorf("%s takes one argument, %s, and got %d; see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
 	}
 }

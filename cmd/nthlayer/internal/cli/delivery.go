@@ -7,6 +7,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -24,9 +25,9 @@ func (a *app) deliveryList() *cobra.Command {
 		Example: "  nthlayer delivery list --status failed",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
-				deliveries, err := connection.Some(cmd.Context(), limit, req, api.Deliveries.ListDeliveries,
-					(*nthlayerv1.ListDeliveriesResponse).GetDeliveries)
+			return a.withAPI(cmd, func(api *client.Client) error {
+				req.PageSize = connection.PageSize(limit)
+				deliveries, err := connection.First(limit, api.ListDeliveries(cmd.Context(), req))
 				if err != nil {
 					return err
 				}
@@ -52,9 +53,9 @@ func (a *app) deliveryResend() *cobra.Command {
 		Short:   "Send a delivery that failed once more",
 		Long:    "Send a delivery that failed once more. One that was delivered is refused: nobody is told twice.",
 		Example: "  nthlayer delivery resend \"$(nthlayer delivery list --status failed -o json | jq -r '.deliveries[0].delivery_key')\"",
-		Args:    exactly(1, "the delivery's key"),
+		Args:    one("the delivery's key"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
+			return a.withAPI(cmd, func(api *client.Client) error {
 				delivery, err := api.Deliveries.ResendDelivery(cmd.Context(), &nthlayerv1.ResendDeliveryRequest{DeliveryKey: args[0]})
 				if err != nil {
 					return err

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -78,12 +80,15 @@ func (a *app) startSystem(ctx context.Context, cfg system.Config) (*system.Syste
 	if cfg.Outside, err = env.ParseAsWithOptions[system.Outside](env.Options{Environment: env.ToMap(a.Environ)}); err != nil {
 		return nil, fmt.Errorf("read the environment: %w", err)
 	}
-	cfg.Log = slog.New(slog.NewTextHandler(a.Err, nil))
+	cfg.Log = a.logger()
 	return system.Start(ctx, cfg)
 }
 
+// logger is for what goes wrong while something runs.
+func (a *app) logger() *slog.Logger { return slog.New(slog.NewTextHandler(a.Err, nil)) }
+
 // stopSystem takes the system down in order; when the user asks a second time, at once.
-func (a *app) stopSystem(s *system.System) error {
+func (a *app) stopSystem(s interface{ Stop(context.Context) error }) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
 	stopped := make(chan struct{})
@@ -96,4 +101,14 @@ func (a *app) stopSystem(s *system.System) error {
 		}
 	}()
 	return s.Stop(ctx)
+}
+
+// withoutOutside is the environment without the variables that replace parts of the system.
+func withoutOutside(environ []string) []string {
+	params, err := env.GetFieldParams(&system.Outside{})
+	must(err)
+	return slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return slices.ContainsFunc(params, func(p env.FieldParams) bool { return p.Key == name })
+	})
 }

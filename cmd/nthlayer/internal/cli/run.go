@@ -9,6 +9,7 @@ import (
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/progress"
+	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -27,8 +28,9 @@ func (a *app) runList() *cobra.Command {
   nthlayer run list --status failed --limit 0 -o yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
-				runs, err := connection.Some(cmd.Context(), limit, req, api.Runs.ListRuns, (*nthlayerv1.ListRunsResponse).GetRuns)
+			return a.withAPI(cmd, func(api *client.Client) error {
+				req.PageSize = connection.PageSize(limit)
+				runs, err := connection.First(limit, api.ListRuns(cmd.Context(), req))
 				if err != nil {
 					return err
 				}
@@ -55,9 +57,9 @@ func (a *app) runGet() *cobra.Command {
 		Use:     "get JOB",
 		Short:   "Show a run with its steps and findings",
 		Example: "  nthlayer run get 0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e",
-		Args:    exactly(1, "the run's job id"),
+		Args:    one("the run's job id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
+			return a.withAPI(cmd, func(api *client.Client) error {
 				run, err := api.Runs.GetRun(cmd.Context(), &nthlayerv1.GetRunRequest{JobId: args[0]})
 				if err != nil {
 					return err
@@ -76,9 +78,9 @@ func (a *app) runWatch() *cobra.Command {
 		Use:   "watch JOB",
 		Short: "Follow a run to its end",
 		Long:  "Follow a run to its end, from its first event. Exits with 1 where the run failed.",
-		Args:  exactly(1, "the run's job id"),
+		Args:  one("the run's job id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
+			return a.withAPI(cmd, func(api *client.Client) error {
 				return a.follow(cmd.Context(), api, args[0], after)
 			})
 		},
@@ -89,7 +91,7 @@ func (a *app) runWatch() *cobra.Command {
 }
 
 // follow shows a run while it happens and what came out. Scripts get the finished run alone.
-func (a *app) follow(ctx context.Context, api *connection.API, jobID string, after int64) error {
+func (a *app) follow(ctx context.Context, api *client.Client, jobID string, after int64) error {
 	events := api.Watch(ctx, jobID, after)
 	if a.forPeople() {
 		if _, err := progress.Show(ctx, a.Out, a.Width, events); err != nil {

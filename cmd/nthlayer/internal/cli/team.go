@@ -7,6 +7,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -15,7 +16,7 @@ func (a *app) team() *cobra.Command {
 }
 
 func (a *app) teamList() *cobra.Command {
-	req := &nthlayerv1.ListTeamsRequest{}
+	req := &nthlayerv1.ListTeamsRequest{PageSize: connection.PageSize(0)}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -24,8 +25,8 @@ func (a *app) teamList() *cobra.Command {
   nthlayer team list --query storage -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
-				teams, err := connection.All(cmd.Context(), req, api.Teams.ListTeams, (*nthlayerv1.ListTeamsResponse).GetTeams)
+			return a.withAPI(cmd, func(api *client.Client) error {
+				teams, err := connection.First(0, api.ListTeams(cmd.Context(), req))
 				if err != nil {
 					return err
 				}
@@ -49,10 +50,10 @@ func (a *app) teamGet() *cobra.Command {
 		Use:               "get TEAM",
 		Short:             "Show a team with its members, its link and its last run",
 		Example:           "  nthlayer team get sig-storage",
-		Args:              exactly(1, "the team's tag in the catalogue"),
+		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
+			return a.withAPI(cmd, func(api *client.Client) error {
 				team, err := api.Teams.GetTeam(cmd.Context(), &nthlayerv1.GetTeamRequest{TeamId: args[0]})
 				if err != nil {
 					return err
@@ -79,7 +80,7 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 		Example: `  nthlayer team plan sig-storage
   nthlayer team plan sig-storage --desired team.yaml     compare with a file instead of the catalogue
   nthlayer team plan sig-storage -o json | jq .changes`,
-		Args:              exactly(1, "the team's tag in the catalogue"),
+		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &nthlayerv1.PlanTeamRequest{TeamId: args[0]}
@@ -87,7 +88,7 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
 			}
-			return a.withAPI(cmd, func(api *connection.API) error {
+			return a.withAPI(cmd, func(api *client.Client) error {
 				plan, err := api.Teams.PlanTeam(cmd.Context(), req)
 				if err != nil {
 					return err
@@ -130,7 +131,7 @@ The same --idempotency-key with the same request gives the same run, however oft
 		Example: `  nthlayer team reconcile sig-storage --wait
   nthlayer team reconcile sig-storage --dry-run --wait
   nthlayer team reconcile sig-storage --idempotency-key deploy-4711`,
-		Args:              exactly(1, "the team's tag in the catalogue"),
+		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &nthlayerv1.ReconcileTeamRequest{TeamId: args[0], DryRun: dryRun}
@@ -138,19 +139,18 @@ The same --idempotency-key with the same request gives the same run, however oft
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
 			}
-			return a.withAPI(cmd, func(api *connection.API) error {
-				accepted, err := api.Reconcile(cmd.Context(), key, req)
+			return a.withAPI(cmd, func(api *client.Client) error {
+				jobID, err := api.Reconcile(cmd.Context(), key, req)
 				if err != nil {
 					return err
 				}
 				if wait {
-					return a.follow(cmd.Context(), api, accepted.GetJobId(), 0)
+					return a.follow(cmd.Context(), api, jobID, 0)
 				}
 				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), accepted)
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ReconcileTeamResponse{JobId: jobID})
 				}
-				fmt.Fprintf(a.Out, "accepted as job %s\n%s\n", accepted.GetJobId(),
-					output.Faint("follow it with: nthlayer run watch "+accepted.GetJobId()))
+				fmt.Fprintf(a.Out, "accepted as job %s\n%s\n", jobID, output.Faint("follow it with: nthlayer run watch "+jobID))
 				return nil
 			})
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/trailcheck"
+	"github.com/nthlayer/nthlayer/pkg/client"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
@@ -29,9 +30,9 @@ func (a *app) trailList() *cobra.Command {
   nthlayer trail list --outcome failed -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *connection.API) error {
-				findings, err := connection.Some(cmd.Context(), limit, req, api.Trail.ListFindings,
-					(*nthlayerv1.ListFindingsResponse).GetFindings)
+			return a.withAPI(cmd, func(api *client.Client) error {
+				req.PageSize = connection.PageSize(limit)
+				findings, err := connection.First(limit, api.ListFindings(cmd.Context(), req))
 				if err != nil {
 					return err
 				}
@@ -71,13 +72,8 @@ give it back with --head: the trail must still hold that entry.`,
 			if err != nil {
 				return err
 			}
-			return a.withAPI(cmd, func(api *connection.API) error {
-				check := trailcheck.New(kept)
-				err := connection.Pages(cmd.Context(), 0, &nthlayerv1.ListFindingsRequest{}, api.Trail.ListFindings, check.Page)
-				if err != nil {
-					return err
-				}
-				head, err := check.Close()
+			return a.withAPI(cmd, func(api *client.Client) error {
+				head, err := trailcheck.Read(cmd.Context(), api.Trail, kept)
 				if err != nil {
 					return err
 				}

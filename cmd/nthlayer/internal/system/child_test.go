@@ -3,8 +3,10 @@ package system
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -13,21 +15,38 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/nthlayer/nthlayer/pkg/testkit"
 )
 
-const behaviour = "NTHLAYER_TEST_CHILD" // what this test binary does when it is started as a child
+const (
+	behaviour = "NTHLAYER_TEST_CHILD"      // what this test binary does when it is started as a child
+	raceExit  = "GORACE=atexit_sleep_ms=0" // without it the race detector holds every exit up for a second
+)
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(behaviour) {
 	case "":
-		goleak.VerifyTestMain(m)
+		testkit.Main(m)
 	case "polite":
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, syscall.SIGTERM)
 		fmt.Println("up")
 		<-asked
 		fmt.Println("down")
+	case "service": // answers as ready until it is asked to stop
+		stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer cancel()
+		server := &http.Server{Addr: os.Getenv("NTHLAYER_ADMIN_ADDR"), ReadHeaderTimeout: time.Second}
+		server.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}) // 200 to everything
+		context.AfterFunc(stop, func() { _ = server.Close() })
+		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	case "broken":
+		fmt.Println("NTHLAYER_SOMETHING is not set")
+		os.Exit(1)
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("up")
@@ -46,7 +65,7 @@ func startChild(t *testing.T, how string) (*Child, *bufio.Reader) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = output.Close() })
 	c := &Child{
-		name: how, path: self, env: append(os.Environ(), behaviour+"="+how), logPath: pipe,
+		name: how, path: self, env: append(os.Environ(), behaviour+"="+how, raceExit), logPath: pipe,
 		log: slog.New(slog.DiscardHandler), changed: func() {},
 	}
 	require.NoError(t, c.start())

@@ -15,6 +15,7 @@ type Config struct {
 	OrgFile  string // the organisation the simulators start with; empty: the example organisation
 	Workers  int    // reconcile-worker processes; 0 means 1
 	Outside  Outside
+	Fresh    bool // forget what an earlier system on the state directory kept
 	Log      *slog.Logger
 
 	// PostgresSettings are for tests, which need no fsync.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"time"
 
@@ -84,10 +85,7 @@ func (s *System) startSQS(ctx context.Context, ports *ports) error {
 		if err != nil {
 			return err
 		}
-		endpoint := sqs.New(sqs.Options{})
-		s.info.SQS = s.serve("SQS", l, endpoint)
-		// Stopped before the HTTP server around it, which would otherwise wait for the long polls.
-		s.onStop("SQS long polls", func(context.Context) error { endpoint.Close(); return nil })
+		s.info.SQS = s.serveSQS(l)
 	}
 	client, err := queue.Open(ctx, queue.Config{Endpoint: s.info.SQS})
 	if err != nil {
@@ -95,6 +93,14 @@ func (s *System) startSQS(ctx context.Context, ports *ports) error {
 	}
 	defer client.Close()
 	return client.Ensure(ctx, queue.Layout{}, reconcileQueue, notificationsQueue)
+}
+
+func (s *System) serveSQS(l net.Listener) string {
+	endpoint := sqs.New(sqs.Options{})
+	address := s.serve("SQS", l, endpoint)
+	// Stopped before the HTTP server around it, which would otherwise wait for the long polls.
+	s.onStop("SQS long polls", func(context.Context) error { endpoint.Close(); return nil })
+	return address
 }
 
 // startIssuer runs the issuer of tokens. Its key is kept, so a token stays good when the system is started again under

@@ -1,7 +1,105 @@
 package system
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
 
-func (s *System) startCortex(context.Context, *ports) error    { return nil }
-func (s *System) startPagerDuty(context.Context, *ports) error { return nil }
-func (s *System) startSlack(context.Context, *ports) error     { return nil }
+	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/simulator/cortex"
+	"github.com/nthlayer/nthlayer/pkg/simulator/org"
+	"github.com/nthlayer/nthlayer/pkg/simulator/pagerduty"
+	"github.com/nthlayer/nthlayer/pkg/simulator/slack"
+)
+
+// simulator is a simulated platform.
+type simulator interface {
+	http.Handler
+	LoadOrg(*org.Org) error
+}
+
+func newCortex(token string) simulator    { return cortex.New(cortex.Options{Token: token}) }
+func newPagerDuty(token string) simulator { return pagerduty.New(pagerduty.Options{Token: token}) }
+func newSlack(token string) simulator     { return slack.New(slack.Options{Token: token}) }
+
+func (s *System) startCortex(ctx context.Context, ports *ports) (err error) {
+	out := s.cfg.Outside
+	s.info.Cortex, s.info.Tokens.Cortex, err = s.platform(ctx, ports, "cortex", out.CortexURL, out.CortexToken, newCortex)
+	return err
+}
+
+func (s *System) startPagerDuty(ctx context.Context, ports *ports) (err error) {
+	out := s.cfg.Outside
+	s.info.PagerDuty, s.info.Tokens.PagerDuty, err = s.platform(ctx, ports, "pagerduty", out.PagerDutyURL, out.PagerDutyToken, newPagerDuty)
+	return err
+}
+
+func (s *System) startSlack(ctx context.Context, ports *ports) (err error) {
+	out := s.cfg.Outside
+	s.info.Slack, s.info.Tokens.Slack, err = s.platform(ctx, ports, "slack", out.SlackURL, out.SlackToken, newSlack)
+	return err
+}
+
+// platform gives the address and the token of a platform: of the one outside, or of a simulator that it starts.
+func (s *System) platform(
+	ctx context.Context, ports *ports, name, outside string, outsideToken config.Secret, simulate func(token string) simulator,
+) (address, token string, err error) {
+	if outside != "" {
+		return outside, outsideToken.Reveal(), nil
+	}
+	// A token in the environment is taken over; one of our own is kept, so that a program that read it from dev.json goes
+	// on after a restart.
+	if token = outsideToken.Reveal(); token == "" {
+		if token, err = s.secret(name + "-token"); err != nil {
+			return "", "", err
+		}
+	}
+	l, err := ports.listen(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	address, err = s.simulate(name, l, s.cfg.OrgFile, simulate(token))
+	return address, token, err
+}
+
+// simulate serves a simulator that starts with the organisation.
+func (s *System) simulate(name string, l net.Listener, orgFile string, platform simulator) (string, error) {
+	people, err := organisation(orgFile)
+	if err == nil {
+		err = platform.LoadOrg(people)
+	}
+	if err != nil {
+		_ = l.Close()
+		return "", fmt.Errorf("load the organisation: %w", err)
+	}
+	return s.serve(name, l, platform), nil
+}
+
+// organisation reads an organisation from a file; without one it is the example.
+func organisation(path string) (*org.Org, error) {
+	if path == "" {
+		return org.Example(), nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the organisation: %w", err)
+	}
+	defer f.Close()
+	o, err := org.Decode(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return o, nil
+}
+
+// slackAPI is the base of Slack's Web API on a host; a URL that names a path is left as it is.
+func slackAPI(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || (u.Path != "" && u.Path != "/") {
+		return address
+	}
+	return u.JoinPath("api/").String()
+}

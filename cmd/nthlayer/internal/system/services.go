@@ -26,7 +26,7 @@ const (
 
 	reconcileQueue     = "reconcile.fifo"
 	notificationsQueue = "notifications.fifo"
-	slackChannel       = "#ownership"
+	slackChannel       = "C0OWNERSHIP"
 
 	askReadyEvery  = 25 * time.Millisecond
 	askReadyWithin = 2 * time.Second
@@ -97,7 +97,8 @@ func (s *System) startServices(ctx context.Context, _ *ports) error {
 	for _, f := range start {
 		c, admin, err := f()
 		if err != nil {
-			return err
+			cancel()
+			return errors.Join(err, ready.Wait())
 		}
 		ready.Go(func() error { return awaitReady(ctx, c, "http://"+admin.addr()+"/readyz") })
 	}
@@ -151,7 +152,7 @@ func (s *System) environment(program string, own []string) []string {
 		"NTHLAYER_CORTEX_TOKEN="+s.info.Tokens.Cortex,
 		"NTHLAYER_PAGERDUTY_URL="+s.info.PagerDuty,
 		"NTHLAYER_PAGERDUTY_TOKEN="+s.info.Tokens.PagerDuty,
-		"NTHLAYER_SLACK_URL="+s.info.Slack,
+		"NTHLAYER_SLACK_URL="+slackAPI(s.info.Slack),
 		"NTHLAYER_SLACK_TOKEN="+s.info.Tokens.Slack,
 		"NTHLAYER_TLS_CA="+tls.CA,
 		"NTHLAYER_TLS_CERT="+tls.Cert,

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/pgserver"
 )
 
 const (
@@ -162,6 +164,9 @@ func (s *System) openState(context.Context, *ports) error {
 		}
 		return errors.Join(err, lock.Close())
 	})
+	if s.cfg.Fresh {
+		return pgserver.Remove(s.path("postgres"))
+	}
 	return nil
 }
 

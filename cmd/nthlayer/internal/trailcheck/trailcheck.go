@@ -3,6 +3,7 @@
 package trailcheck
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -14,6 +15,8 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
+const pageSize = 1000 // the API's largest page
+
 // Check reads a trail page by page, from its beginning.
 type Check struct {
 	chain trail.Verifier
@@ -24,6 +27,23 @@ type Check struct {
 // New begins a check. kept is a head that was printed before and must still be in the trail; the zero Head asks for
 // nothing.
 func New(kept trail.Head) *Check { return &Check{kept: kept} }
+
+// Read reads the whole trail from the API, checks it and gives its head.
+func Read(ctx context.Context, api nthlayerv1.TrailServiceClient, kept trail.Head) (trail.Head, error) {
+	check := New(kept)
+	for token := ""; ; {
+		page, err := api.ListFindings(ctx, &nthlayerv1.ListFindingsRequest{PageSize: pageSize, PageToken: token})
+		if err != nil {
+			return trail.Head{}, err
+		}
+		if err := check.Page(page); err != nil {
+			return trail.Head{}, err
+		}
+		if token = page.GetNextPageToken(); token == "" {
+			return check.Close()
+		}
+	}
+}
 
 // Page checks the next page.
 func (c *Check) Page(page *nthlayerv1.ListFindingsResponse) error {

@@ -1,0 +1,221 @@
+package system
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/testkit"
+)
+
+// testConfig is a system whose services are this test binary: they do nothing but be ready. The tests of the real
+// services are elsewhere; these are about the system around them.
+func testConfig(t *testing.T, how string) Config {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	bin := t.TempDir()
+	for _, name := range []string{gateway, worker, scheduler, notifier} {
+		require.NoError(t, os.Symlink(self, filepath.Join(bin, name)))
+	}
+	return Config{
+		StateDir: filepath.Join(t.TempDir(), "state"), BinDir: bin, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Outside:    Outside{DatabaseURL: config.NewSecret(testkit.Postgres(t))},
+		ServiceEnv: []string{behaviour + "=" + how, raceExit},
+	}
+}
+
+func start(t *testing.T, cfg Config) *System {
+	t.Helper()
+	s, err := Start(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
+	return s
+}
+
+func readDevJSON(t *testing.T, cfg Config) Info {
+	t.Helper()
+	content, err := os.ReadFile(InfoFile(cfg.StateDir))
+	require.NoError(t, err)
+	var info Info
+	require.NoError(t, json.Unmarshal(content, &info))
+	return info
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(body)
+}
+
+func TestStart_EverythingIsUp_AndDevJSONSaysWhere(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Workers = 2
+	s := start(t, cfg)
+	info := readDevJSON(t, cfg)
+	require.Equal(t, s.Info(), info)
+	require.True(t, info.Ready)
+	for name, pid := range info.PIDs {
+		require.NoError(t, syscall.Kill(pid, 0), name)
+	}
+	require.Len(t, info.PIDs, 5, "a gateway, a scheduler, a notifier and two workers")
+	for _, platform := range []string{info.Cortex, info.PagerDuty, info.Slack} {
+		code, _ := get(t, platform+"/_control/calls")
+		require.Equal(t, http.StatusOK, code)
+	}
+	code, keys := get(t, info.Issuer+"/.well-known/jwks.json")
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, keys, `"ES256"`)
+	require.Len(t, strings.Split(info.Token, "."), 3)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", info.Redis)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+}
+
+func TestStop_LeavesNothingBehind(t *testing.T) {
+	cfg := testConfig(t, "service")
+	s, err := Start(t.Context(), cfg)
+	require.NoError(t, err)
+	info := s.Info()
+	require.NoError(t, s.Stop(t.Context()))
+
+	for name, pid := range info.PIDs {
+		require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, name)
+	}
+	require.NoFileExists(t, InfoFile(cfg.StateDir))
+	for _, addr := range []string{info.Redis, info.GRPC, strings.TrimPrefix(info.SQS, "http://")} {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
+		require.NoError(t, err, "the port is free again")
+		require.NoError(t, l.Close())
+	}
+}
+
+func TestSystem_ServiceKilled_IsUpAgainAndDevJSONKnowsItsPid(t *testing.T) {
+	cfg := testConfig(t, "service")
+	s := start(t, cfg)
+	before := readDevJSON(t, cfg).PIDs[worker]
+	require.NoError(t, s.Service(worker).Signal(syscall.SIGKILL))
+	require.NoError(t, s.Service(worker).AwaitLife(within(t), 2))
+	pid := s.Service(worker).Pid()
+	require.NotEqual(t, before, pid)
+	require.Equal(t, pid, s.Info().PIDs[worker])
+}
+
+func TestStart_ServiceDoesNotComeUp_ShowsWhatItSaid(t *testing.T) {
+	_, err := Start(t.Context(), testConfig(t, "broken"))
+	require.ErrorContains(t, err, "NTHLAYER_SOMETHING is not set")
+	require.ErrorContains(t, err, ".log")
+}
+
+func TestStart_BinariesAreMissing_SaysHowToBuildThem(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.BinDir = t.TempDir()
+	_, err := Start(t.Context(), cfg)
+	require.ErrorContains(t, err, "make build")
+}
+
+func TestStart_SystemRunsThere_SaysSo(t *testing.T) {
+	cfg := testConfig(t, "service")
+	start(t, cfg)
+	_, err := Start(t.Context(), cfg)
+	require.ErrorContains(t, err, "--state-dir")
+	require.FileExists(t, InfoFile(cfg.StateDir), "the running system's description stays")
+}
+
+func TestStart_PortBase_GivesPortsInOrder(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.PortBase = freeRange(t)
+	s := start(t, cfg)
+	require.Equal(t, "http://127.0.0.1:"+strconv.Itoa(cfg.PortBase), s.Info().REST)
+	require.Equal(t, "127.0.0.1:"+strconv.Itoa(cfg.PortBase+1), s.Info().GRPC)
+
+	other := testConfig(t, "service")
+	other.PortBase = cfg.PortBase
+	_, err := Start(t.Context(), other)
+	require.ErrorContains(t, err, "--port-base")
+}
+
+// freeRange finds a port with room behind it.
+func freeRange(t *testing.T) int {
+	t.Helper()
+	const room = 16
+	for base := 21000; base < 30000; base += room {
+		if rangeIsFree(t, base, room) {
+			return base
+		}
+	}
+	t.Fatal("no free range of ports")
+	return 0
+}
+
+func rangeIsFree(t *testing.T, base, room int) bool {
+	for port := base; port < base+room; port++ {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return false
+		}
+		require.NoError(t, l.Close())
+	}
+	return true
+}
+
+func TestStart_AnotherTime_KeepsTokensAndTheIssuersKey(t *testing.T) {
+	cfg := testConfig(t, "service")
+	first, err := Start(t.Context(), cfg)
+	require.NoError(t, err)
+	_, keys := get(t, first.Info().Issuer+"/.well-known/jwks.json")
+	require.NoError(t, first.Stop(t.Context()))
+
+	second := start(t, cfg)
+	_, again := get(t, second.Info().Issuer+"/.well-known/jwks.json")
+	require.Equal(t, keys, again)
+	require.Equal(t, first.Info().Tokens, second.Info().Tokens)
+}
+
+func TestStart_PlatformOutside_IsUsedAsItIs(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Outside.CortexURL, cfg.Outside.CortexToken = "https://cortex.example.org", config.NewSecret("theirs")
+	s := start(t, cfg)
+	require.Equal(t, "https://cortex.example.org", s.Info().Cortex)
+	require.Equal(t, "theirs", s.Info().Tokens.Cortex)
+}
+
+func TestStop_HurriedByTheUser_DoesNotWaitForServices(t *testing.T) {
+	cfg := testConfig(t, "service")
+	s, err := Start(t.Context(), cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Service(notifier).Signal(syscall.SIGSTOP), "it cannot react to anything now")
+	hurried, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, s.Stop(hurried), "notifier did not stop in time")
+}
+
+func TestSlackAPI_HostAlone_GetsThePathOfTheAPI(t *testing.T) {
+	for given, want := range map[string]string{
+		"http://127.0.0.1:7":     "http://127.0.0.1:7/api/",
+		"http://127.0.0.1:7/":    "http://127.0.0.1:7/api/",
+		"https://slack.com/api/": "https://slack.com/api/",
+	} {
+		require.Equal(t, want, slackAPI(given))
+	}
+}
