@@ -97,10 +97,10 @@ func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
 	return a.written(n, err, "finish a delivery")
 }
 
-// Fail ends the attempt and the delivery: it cannot be told. One round trip.
-func (a *DeliveryAttempt) Fail(ctx context.Context, why string) error {
+// Fail ends the attempt and the delivery: it cannot be told. uncertain is remembered for a later Resend. One round trip.
+func (a *DeliveryAttempt) Fail(ctx context.Context, why string, uncertain bool) error {
 	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
-		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: why,
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: why, Uncertain: uncertain,
 	})
 	return a.written(n, err, "fail a delivery")
 }

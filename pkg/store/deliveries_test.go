@@ -110,7 +110,7 @@ func TestResend_OnlyWhatFailed(t *testing.T) {
 	failed, err := s.BeginDelivery(t.Context(), "d0", 0)
 	require.NoError(t, err)
 	require.NoError(t, failed.Posted(t.Context(), "C1", "1.0"))
-	require.NoError(t, failed.Fail(t.Context(), "no such channel"))
+	require.NoError(t, failed.Fail(t.Context(), "no such channel", true))
 	done, err := s.BeginDelivery(t.Context(), "d1", 0)
 	require.NoError(t, err)
 	require.NoError(t, done.Done(t.Context(), "C1", "1.0"))
@@ -128,6 +128,10 @@ func TestResend_OnlyWhatFailed(t *testing.T) {
 	_, err = s.Resend(t.Context(), "unknown", nil)
 	require.True(t, fault.Is(err, fault.NotFound))
 	require.Equal(t, []string{"d0"}, waiting(t, conn, 0))
+
+	again, err := s.BeginDelivery(t.Context(), "d0", 0)
+	require.NoError(t, err)
+	require.True(t, again.Uncertain, "what was not known then is not known now")
 }
 
 func TestAnnounceDeliveries_OnlyTheSilentOnesAndOnce(t *testing.T) {
@@ -145,7 +149,7 @@ func TestAnnounceDeliveries_OnlyTheSilentOnesAndOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n, "it waits in the outbox")
 	require.Equal(t, []string{"d0"}, waiting(t, conn, 0))
-	require.NoError(t, a.Fail(t.Context(), "x"))
+	require.NoError(t, a.Fail(t.Context(), "x", false))
 }
 
 func TestDeliveries_Pages_ShowEachOnceNewestFirst(t *testing.T) {

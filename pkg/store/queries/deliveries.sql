@@ -26,7 +26,8 @@ WHERE delivery_key = @delivery_key AND status = 'pending' AND attempted_at = @at
 
 -- name: FinishDelivery :execrows
 UPDATE deliveries SET
-    status = @status, last_error = @last_error, attempted_at = NULL,
+    status = @status, last_error = @last_error,
+    attempted_at = CASE WHEN @uncertain::boolean THEN attempted_at END,
     posted_to = CASE WHEN @ts::text = '' THEN posted_to ELSE @posted_to::text END,
     ts = CASE WHEN @ts::text = '' THEN ts ELSE @ts::text END,
     delivered_at = CASE WHEN @status::text = 'delivered' THEN now() END
@@ -51,7 +52,7 @@ FROM deferred;
 
 -- name: ResendDelivery :execrows
 WITH again AS (
-    UPDATE deliveries SET status = 'pending', attempts = 0, last_error = '', attempted_at = NULL
+    UPDATE deliveries SET status = 'pending', attempts = 0, last_error = ''
     WHERE deliveries.delivery_key = @delivery_key AND deliveries.status = 'failed'
     RETURNING deliveries.delivery_key, deliveries.channel
 )

@@ -152,16 +152,18 @@ func (q *Queries) DeliveryObstacle(ctx context.Context, deliveryKey string) (Del
 
 const finishDelivery = `-- name: FinishDelivery :execrows
 UPDATE deliveries SET
-    status = $1, last_error = $2, attempted_at = NULL,
-    posted_to = CASE WHEN $3::text = '' THEN posted_to ELSE $4::text END,
-    ts = CASE WHEN $3::text = '' THEN ts ELSE $3::text END,
+    status = $1, last_error = $2,
+    attempted_at = CASE WHEN $3::boolean THEN attempted_at END,
+    posted_to = CASE WHEN $4::text = '' THEN posted_to ELSE $5::text END,
+    ts = CASE WHEN $4::text = '' THEN ts ELSE $4::text END,
     delivered_at = CASE WHEN $1::text = 'delivered' THEN now() END
-WHERE delivery_key = $5 AND status = 'pending' AND attempted_at = $6
+WHERE delivery_key = $6 AND status = 'pending' AND attempted_at = $7
 `
 
 type FinishDeliveryParams struct {
 	Status      string
 	LastError   string
+	Uncertain   bool
 	Ts          string
 	PostedTo    string
 	DeliveryKey string
@@ -172,6 +174,7 @@ func (q *Queries) FinishDelivery(ctx context.Context, arg FinishDeliveryParams) 
 	result, err := q.db.Exec(ctx, finishDelivery,
 		arg.Status,
 		arg.LastError,
+		arg.Uncertain,
 		arg.Ts,
 		arg.PostedTo,
 		arg.DeliveryKey,
@@ -321,7 +324,7 @@ func (q *Queries) PostedDelivery(ctx context.Context, arg PostedDeliveryParams) 
 
 const resendDelivery = `-- name: ResendDelivery :execrows
 WITH again AS (
-    UPDATE deliveries SET status = 'pending', attempts = 0, last_error = '', attempted_at = NULL
+    UPDATE deliveries SET status = 'pending', attempts = 0, last_error = ''
     WHERE deliveries.delivery_key = $3 AND deliveries.status = 'failed'
     RETURNING deliveries.delivery_key, deliveries.channel
 )
