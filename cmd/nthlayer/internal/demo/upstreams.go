@@ -103,8 +103,8 @@ type message struct {
 
 // showMessages shows what Slack got. The notifier works on its own, so its message may come a moment after the run's end.
 func (u upstreams) showMessages(ctx context.Context, w io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, toldWithin)
-	defer cancel()
+	patience := time.NewTimer(toldWithin)
+	defer patience.Stop()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -126,8 +126,10 @@ func (u upstreams) showMessages(ctx context.Context, w io.Writer) error {
 		}
 		select {
 		case <-tick.C:
+		case <-patience.C:
+			return fmt.Errorf("Slack was told nothing within %s; the notifier's log says why", toldWithin)
 		case <-ctx.Done():
-			return fmt.Errorf("the notifier told nothing: %w; look at `nthlayer delivery list`", ctx.Err())
+			return ctx.Err()
 		}
 	}
 }

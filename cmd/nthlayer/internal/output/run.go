@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,11 +74,15 @@ func ShowFindings(w io.Writer, now time.Time, findings []*nthlayerv1.Finding) er
 		_, err := fmt.Fprintln(w, "No findings.")
 		return err
 	}
-	t := table{headings: []string{"SEQ", "TEAM", "ACTION", "WHOM", "OUTCOME", "CHANGE", "CALLS", "BY", "WHEN"}}
+	// Of one team's findings nobody needs to read the team in every line.
+	oneTeam := !slices.ContainsFunc(findings, func(f *nthlayerv1.Finding) bool { return f.GetTeamId() != findings[0].GetTeamId() })
+	t := table{headings: []string{"SEQ", "TEAM", "ACTION", "WHOM", "CHANGE", "OUTCOME", "BY", "WHEN", "CALLS"}}
 	for _, f := range findings {
-		t.add(number(f.GetSeq()), text(f.GetTeamId()), text(words(f.GetAction())), text(person(f.GetEntityRef())),
-			status(f.GetOutcome()), text(change(f)), text(calls(f.GetApiCalls())), text(f.GetActor()),
-			text(ago(now, f.GetRecordedAt().AsTime())))
+		t.add(number(f.GetSeq()), text(f.GetTeamId()), text(words(f.GetAction())), text(person(f.GetEntityRef())), text(change(f)),
+			status(f.GetOutcome()), text(f.GetActor()), text(ago(now, f.GetRecordedAt().AsTime())), text(calls(f.GetApiCalls())))
+	}
+	if oneTeam {
+		t.drop("TEAM")
 	}
 	return t.write(w)
 }

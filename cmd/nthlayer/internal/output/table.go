@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,15 @@ type table struct {
 }
 
 func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
+
+// drop takes a column out.
+func (t *table) drop(heading string) {
+	i := slices.Index(t.headings, heading)
+	t.headings = slices.Delete(t.headings, i, i+1)
+	for n, row := range t.rows {
+		t.rows[n] = slices.Delete(row, i, i+1)
+	}
+}
 
 func (t *table) write(w io.Writer) error {
 	widths := make([]int, len(t.headings))

@@ -13,7 +13,10 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
-const stepColumn = 16
+const (
+	stepColumn = 16
+	maxDetails = 12 // of a step: a board higher than the terminal could not be drawn again in place
+)
 
 // board is what is known of a run's steps, in the order in which they began.
 type board struct {
@@ -34,8 +37,16 @@ func (b *board) add(e *nthlayerv1.RunEvent) {
 	switch kind := e.GetKind(); kind {
 	case "run_started":
 		b.note = ""
-	case "run_deferred", "run_failed", "run_succeeded":
+	case "run_deferred":
 		b.note = output.Line(e.GetMessage())
+	case "run_failed", "run_succeeded":
+		// The last step ends with the run, in one transaction: there is no event of its own for it.
+		b.note = ""
+		for _, s := range b.steps {
+			if s.status == "running" {
+				s.status, s.ended = strings.TrimPrefix(kind, "run_"), at
+			}
+		}
 	case "step_started":
 		s := b.step(e.GetStep())
 		s.status, s.began = "running", at
@@ -88,10 +99,13 @@ func (b *board) lines(now time.Time) []string {
 		}
 		line := fmt.Sprintf("  %s %-*s", mark, stepColumn, strings.ReplaceAll(s.name, "_", " "))
 		if s.status != "skipped" {
-			line += output.Faint(max(took, 0).Round(time.Millisecond * 10).String())
+			line += output.Faint(max(took, 0).Round(time.Millisecond).String())
 		}
 		lines = append(lines, strings.TrimRight(line, " "))
-		for _, d := range s.details {
+		if more := len(s.details) - maxDetails; more > 0 {
+			lines = append(lines, "      "+output.Faint(fmt.Sprintf("… %d before", more)))
+		}
+		for _, d := range s.details[max(len(s.details)-maxDetails, 0):] {
 			lines = append(lines, "      "+d)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +82,7 @@ func TestShow_Terminal_EndsWithTheWholeBoard(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "run_succeeded", ended)
 	lines := strings.Split(strings.TrimSuffix(ansi.Strip(out.String()), "\n"), "\n")
-	board := lines[len(lines)-5:]
+	board := lines[len(lines)-4:]
 	for i := range board {
 		board[i] = strings.TrimPrefix(board[i], "\r")
 	}
@@ -89,8 +91,28 @@ func TestShow_Terminal_EndsWithTheWholeBoard(t *testing.T) {
 		"  ✓ apply           60ms",
 		"      + add     ada@example.o…",
 		"  – announce",
-		"  1 change applied",
 	}, board, "no line is wider than the terminal")
+}
+
+func TestShow_ManyChanges_KeepTheBoardLow(t *testing.T) {
+	list := aRun(t)
+	change := list[5]
+	for range 100 {
+		list = slices.Insert(list, 5, change)
+	}
+	var out bytes.Buffer
+	_, err := progress.Show(t.Context(), &out, 80, events(list, nil))
+	require.NoError(t, err)
+	drawn := strings.Split(out.String(), "\x1b[")
+	last := slices.IndexFunc(drawn, func(s string) bool { return strings.Contains(s, "… 89 before") })
+	require.Positive(t, last)
+	for _, part := range drawn {
+		if up, _, ok := strings.Cut(part, "A"); ok {
+			if n, err := strconv.Atoi(up); err == nil {
+				require.LessOrEqual(t, n, 20)
+			}
+		}
+	}
 }
 
 func TestShow_StreamBreaks_SaysSo(t *testing.T) {
