@@ -128,7 +128,7 @@ func TestListDeliveries_Filters_SelectAndShowAll(t *testing.T) {
 	r := newRig(t)
 	pending, delivered, failed := r.ended(t, "C1"), r.ended(t, "C1"), r.ended(t, "C1")
 	require.NoError(t, r.attempt(t, delivered).Done(t.Context(), "C0123456789", "1503435956.000247"))
-	require.NoError(t, r.attempt(t, failed).Fail(t.Context(), "invite the bot"))
+	require.NoError(t, r.attempt(t, failed).Fail(t.Context(), "invite the bot", false))
 
 	for status, want := range map[string]uuid.UUID{"pending": pending, "delivered": delivered, "failed": failed} {
 		page, err := r.ListDeliveries(t.Context(), &nthlayerv1.ListDeliveriesRequest{Status: status})
@@ -165,7 +165,7 @@ func TestListDeliveries_PageTokenThatDoesNotFit_IsRefusedByName(t *testing.T) {
 func TestResendDelivery_Failed_IsOnItsWayAgainAtOnce(t *testing.T) {
 	r := newRig(t)
 	jobID := r.ended(t, "C1")
-	require.NoError(t, r.attempt(t, jobID).Fail(t.Context(), "invite the bot"))
+	require.NoError(t, r.attempt(t, jobID).Fail(t.Context(), "invite the bot", false))
 	require.Equal(t, []string{keyOf(jobID)}, r.drained(t), "what the run itself queued")
 
 	got, err := r.ResendDelivery(t.Context(), &nthlayerv1.ResendDeliveryRequest{DeliveryKey: keyOf(jobID)})

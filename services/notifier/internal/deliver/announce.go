@@ -1,0 +1,41 @@
+package deliver
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+const (
+	announceEvery = time.Minute
+	// silentFor is longer than a full queue takes: a channel gets one message a second.
+	silentFor = 15 * time.Minute
+)
+
+// Announcer queues deliveries again whose messages the queue has lost, so that everybody is told.
+type Announcer struct {
+	Announce func(ctx context.Context, silentFor time.Duration) (int, error)
+	Poke     func() // the outbox holds something new
+	Log      *slog.Logger
+}
+
+// Run works until ctx ends.
+func (a *Announcer) Run(ctx context.Context) error {
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		n, err := a.Announce(ctx, silentFor)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			a.Log.WarnContext(ctx, "silent deliveries not announced; trying again", "error", err)
+		case n > 0:
+			a.Log.InfoContext(ctx, "silent deliveries announced again", "count", n)
+			a.Poke()
+		}
+	}
+}

@@ -1,0 +1,127 @@
+// Package deliver tells each delivery once.
+//
+// Slack has no key that makes posting idempotent, so the row in Postgres and the metadata of the message stand in for one:
+//
+//	mark the attempt → post, with the delivery key in the metadata → mark it delivered
+//
+// A crash or a lost answer in between leaves a mark without an outcome. The next attempt waits until the one before
+// cannot act any more, then looks on Slack for the key, and posts only what is not there. Long details are replies in
+// the message's thread, each under a key of its own, so an interrupted thread goes on where it stopped.
+//
+// What nobody can mend by waiting fails at once, with a reason for people; the rest is tried again through the outbox,
+// and given up after a number of attempts. Waiting for a quota or an open breaker is not an attempt.
+package deliver
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/queue"
+	"github.com/nthlayer/nthlayer/pkg/slack"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/telemetry"
+)
+
+// Slack is what is needed of it.
+type Slack interface {
+	Post(ctx context.Context, m slack.Message) (slack.Posted, error)
+	FindByMetadata(ctx context.Context, channel, key string, since time.Time) (slack.Posted, bool, error)
+	Replies(ctx context.Context, parent slack.Posted) (map[string]bool, error)
+}
+
+// Options tune a Deliverer; the zero value is right for most.
+type Options struct {
+	MaxAttempts int           // 8
+	Within      time.Duration // one attempt, with all its messages; 25 s
+	Settled     time.Duration // after its begin an attempt surely has no effect any more; Within and 10 s
+}
+
+// Deliverer handles the messages of the notifications queue.
+type Deliverer struct {
+	store  *store.Store
+	slack  Slack
+	log    *slog.Logger
+	opts   Options
+	ending metric.Int64Counter
+}
+
+// New makes a Deliverer.
+func New(s *store.Store, to Slack, log *slog.Logger, opts Options) *Deliverer {
+	if opts.MaxAttempts == 0 {
+		opts.MaxAttempts = 8
+	}
+	if opts.Within == 0 {
+		opts.Within = 25 * time.Second
+	}
+	if opts.Settled == 0 {
+		opts.Settled = opts.Within + 10*time.Second
+	}
+	ending, _ := otel.Meter("github.com/nthlayer/nthlayer/services/notifier").Int64Counter("nthlayer.delivery.attempts",
+		metric.WithDescription("Attempts to deliver, by what came of them."))
+	return &Deliverer{store: s, slack: to, log: log, opts: opts, ending: ending}
+}
+
+// Handle is the queue.Handler. An error leaves the message in the queue; a message that cannot be read ends among the
+// dead letters, where somebody sees it.
+func (d *Deliverer) Handle(ctx context.Context, m queue.Received) error {
+	var body struct {
+		Key string `json:"delivery_key"`
+	}
+	if err := json.Unmarshal(m.Body, &body); err != nil || body.Key == "" {
+		return fault.New(fault.Invalid, "the message names no delivery", err)
+	}
+	return d.deliver(telemetry.With(ctx, slog.String("delivery_key", body.Key)), body.Key)
+}
+
+func (d *Deliverer) deliver(ctx context.Context, key string) error {
+	within, cancel := context.WithTimeout(ctx, d.opts.Within)
+	defer cancel()
+	attempt, err := d.store.BeginDelivery(within, key, d.opts.Settled)
+	if err != nil {
+		switch f, _ := fault.As(err); fault.ReasonOf(err) {
+		case "DELIVERY_ENDED":
+			return nil // the queue delivers at least once
+		case "DELIVERY_BUSY":
+			return queue.Retry(f.RetryAfter, err)
+		default:
+			return err
+		}
+	}
+	ctx = telemetry.With(ctx, slog.String("job_id", attempt.JobID.String()), slog.Int("attempt", attempt.Attempts))
+	uncertain, err := d.tell(within, attempt)
+	return d.settle(ctx, attempt, uncertain, err)
+}
+
+// settleWithin bounds writing down what came of an attempt, also when the attempt used up its own time.
+const settleWithin = 5 * time.Second
+
+func (d *Deliverer) settle(ctx context.Context, a *store.DeliveryAttempt, uncertain bool, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+	defer cancel()
+	var outcome string
+	var err error
+	next := verdict(a.Attempts, d.opts, uncertain, cause)
+	switch {
+	case cause == nil:
+		outcome, err = "delivered", a.Done(ctx, a.PostedTo, a.TS)
+		d.log.InfoContext(ctx, "delivered", "channel", a.PostedTo, "ts", a.TS)
+	case next.giveUp:
+		outcome, err = "failed", a.Fail(ctx, next.why, uncertain)
+		d.log.ErrorContext(ctx, "delivery failed; resend it when the cause is gone", "error", cause)
+	default:
+		outcome = "deferred"
+		err = a.Again(ctx, store.Deferral{
+			Delay: next.delay, Counted: next.counted, Uncertain: uncertain, Why: next.why, Trace: telemetry.Inject(ctx),
+		})
+		d.log.WarnContext(ctx, "delivery deferred", "error", cause, "delay", next.delay, "uncertain", uncertain)
+	}
+	d.ending.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+	return err
+}

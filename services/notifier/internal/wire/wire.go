@@ -1,0 +1,90 @@
+// Package wire builds the notifier. It is the one place where its parts are made and joined.
+package wire
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/queue"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/rpc/mtls"
+	"github.com/nthlayer/nthlayer/pkg/service"
+	"github.com/nthlayer/nthlayer/pkg/slack"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
+	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
+	"github.com/nthlayer/nthlayer/services/notifier/internal/deliver"
+	"github.com/nthlayer/nthlayer/services/notifier/internal/handler"
+	"github.com/nthlayer/nthlayer/services/notifier/internal/settings"
+)
+
+// announceAfter is how long an announced run may wait for a worker before it is announced again.
+const announceAfter = 30 * time.Second
+
+// Notifier wires the service.
+func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) error {
+	db, err := store.Open(ctx, cfg.Database.URL, store.Options{MaxConns: cfg.Database.MaxConns})
+	if err != nil {
+		return err
+	}
+	s.Close("database", func(context.Context) error { db.Close(); return nil })
+	s.Ready("database", db.Ping)
+
+	client, err := queue.Open(ctx, queue.Config(cfg.SQS))
+	if err != nil {
+		return err
+	}
+	s.Close("queue", func(context.Context) error { client.Close(); return nil })
+	s.Ready("queue", func(ctx context.Context) error {
+		_, err := client.Depth(ctx, cfg.SQS.NotificationsQueue)
+		return err
+	})
+	// A resend and a delivery that is tried again leave at once, without a worker's or the gateway's relay.
+	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, announceAfter)
+	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
+	s.Go("outbox relay", relay.Run)
+	announcer := &deliver.Announcer{Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}
+	s.Go("announcer", announcer.Run)
+
+	deliverer := deliver.New(db, toSlack(s, cfg), s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
+	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{})
+	s.Serve("consumer", consumer.Run)
+	return serve(ctx, s, cfg, &handler.Deliveries{Store: db, Poke: relay.Poke})
+}
+
+// toSlack makes the client. Deliveries to one channel come one after the other, from whichever notifier, because the
+// channel is the message group: a limit in the process is enough.
+func toSlack(s *service.Service, cfg settings.Settings) *slack.Client {
+	web := slack.HTTP(upstream.Config{Log: s.Log, Limiter: upstream.NewLocal("slack", slack.PerMinute)})
+	s.Close("slack", func(context.Context) error { web.CloseIdleConnections(); return nil })
+	return slack.New(slack.Config{BaseURL: cfg.Slack.URL, Token: cfg.Slack.Token, HTTP: web})
+}
+
+// serve answers the gateway.
+func serve(ctx context.Context, s *service.Service, cfg settings.Settings, deliveries *handler.Deliveries) error {
+	identity, err := mtls.Load(mtls.Files(cfg.TLS), s.Log)
+	if err != nil {
+		return err
+	}
+	chain, err := rpc.Internal(s.Log, "gateway")
+	if err != nil {
+		return err
+	}
+	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain, TLS: identity.Server()}, func(r grpc.ServiceRegistrar) {
+		internalv1.RegisterNotifierServiceServer(r, deliveries)
+	})
+	if err != nil {
+		return err
+	}
+	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Internal.Addr)
+	if err != nil {
+		return fault.New(fault.Invalid, "cannot listen on NTHLAYER_INTERNAL_ADDR "+cfg.Internal.Addr+"; choose another address", err)
+	}
+	s.Log.Info("listening", "internal_grpc", lis.Addr().String())
+	s.Serve("internal grpc", func(ctx context.Context) error { return server.Serve(ctx, lis) })
+	return nil
+}
