@@ -40,7 +40,7 @@ func nextStep(kind fault.Kind) string {
 	case fault.Unauthenticated:
 		return "Give a valid token with --token-file or NTHLAYER_TOKEN. A running `nthlayer dev` has one in its dev.json."
 	case fault.Unavailable:
-		return "Is NthLayer running, and is --addr (NTHLAYER_ADDR) right? `nthlayer dev` starts a system on this machine."
+		return "Where NthLayer itself cannot be reached: is it running, and is --addr (NTHLAYER_ADDR) right? `nthlayer dev` starts one here."
 	case fault.Deadline:
 		return "The answer took too long. Reading again is safe; so is sending the same request with the same --idempotency-key."
 	default:

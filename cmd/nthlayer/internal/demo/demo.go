@@ -3,6 +3,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -39,7 +40,7 @@ func (s Show) Run(ctx context.Context) error {
 	}
 
 	upstreams := newUpstreams(s.Info)
-	if err := upstreams.forgetCalls(ctx); err != nil {
+	if err := errors.Join(upstreams.forgetCalls(ctx), upstreams.answerAsOverTheInternet(ctx)); err != nil {
 		return err
 	}
 	s.heading("Reconcile " + team)

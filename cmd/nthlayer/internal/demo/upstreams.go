@@ -37,8 +37,8 @@ func newUpstreams(info system.Info) upstreams {
 	}
 }
 
-func (u upstreams) control(ctx context.Context, method, name, what string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, u.urls[name]+"/_control/"+what, nil)
+func (u upstreams) control(ctx context.Context, method, name, what, body string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, u.urls[name]+"/_control/"+what, strings.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask the %s simulator: %w", name, err)
 	}
@@ -62,7 +62,16 @@ func (u upstreams) control(ctx context.Context, method, name, what string, into 
 func (u upstreams) forgetCalls(ctx context.Context) error {
 	var errs []error
 	for _, name := range u.names {
-		errs = append(errs, u.control(ctx, http.MethodDelete, name, "calls", nil))
+		errs = append(errs, u.control(ctx, http.MethodDelete, name, "calls", "", nil))
+	}
+	return errors.Join(errs...)
+}
+
+// answerAsOverTheInternet gives every platform a latency, so that the steps of a run can be followed by eye.
+func (u upstreams) answerAsOverTheInternet(ctx context.Context) error {
+	var errs []error
+	for _, name := range u.names {
+		errs = append(errs, u.control(ctx, http.MethodPut, name, "limits", `{"latency_ms": 60}`, nil))
 	}
 	return errors.Join(errs...)
 }
@@ -71,18 +80,18 @@ func (u upstreams) forgetCalls(ctx context.Context) error {
 type calls struct {
 	Total  int            `json:"total"`
 	Writes int            `json:"writes"`
-	Routes map[string]int `json:"routes"`
+	Counts map[string]int `json:"counts"` // by "METHOD /route"
 }
 
 func (u upstreams) showCalls(ctx context.Context, w io.Writer) error {
 	for _, name := range u.names {
 		var c calls
-		if err := u.control(ctx, http.MethodGet, name, "calls", &c); err != nil {
+		if err := u.control(ctx, http.MethodGet, name, "calls", "", &c); err != nil {
 			return err
 		}
 		fmt.Fprintf(w, "%-10s %3d\n", name, c.Total)
-		for _, route := range slices.Sorted(maps.Keys(c.Routes)) {
-			fmt.Fprintf(w, "  %6s   %s\n", fmt.Sprintf("%d ×", c.Routes[route]), route)
+		for _, route := range slices.Sorted(maps.Keys(c.Counts)) {
+			fmt.Fprintf(w, "  %6s   %s\n", fmt.Sprintf("%d ×", c.Counts[route]), route)
 		}
 	}
 	return nil
@@ -90,7 +99,7 @@ func (u upstreams) showCalls(ctx context.Context, w io.Writer) error {
 
 func (u upstreams) writesToPagerDuty(ctx context.Context) (int, error) {
 	var c calls
-	err := u.control(ctx, http.MethodGet, "PagerDuty", "calls", &c)
+	err := u.control(ctx, http.MethodGet, "PagerDuty", "calls", "", &c)
 	return c.Writes, err
 }
 
@@ -111,7 +120,7 @@ func (u upstreams) showMessages(ctx context.Context, w io.Writer) error {
 		var state struct {
 			Messages []message `json:"messages"`
 		}
-		if err := u.control(ctx, http.MethodGet, "Slack", "state", &state); err != nil {
+		if err := u.control(ctx, http.MethodGet, "Slack", "state", "", &state); err != nil {
 			return err
 		}
 		if len(state.Messages) > 0 {
