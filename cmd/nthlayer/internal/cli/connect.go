@@ -12,7 +12,7 @@ import (
 )
 
 // withAPI runs f with a connection to the system that the flags, the environment or a running `nthlayer dev` name.
-func (a *app) withAPI(cmd *cobra.Command, f func(*client.Client) error) error {
+func (a *app) withAPI(f func(*client.Client) error) error {
 	api, err := connection.Open(a.settings)
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (a *app) completeTeams(cmd *cobra.Command, args []string, typed string) ([]
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var found []cobra.Completion
-	err := a.withAPI(cmd, func(api *client.Client) error {
+	err := a.withAPI(func(api *client.Client) error {
 		resp, err := api.Teams.ListTeams(cmd.Context(), &nthlayerv1.ListTeamsRequest{PageSize: 1000, Query: typed})
 		for _, team := range resp.GetTeams() {
 			found = append(found, cobra.CompletionWithDesc(team.GetTeamId(), team.GetName()))

@@ -25,7 +25,7 @@ func (a *app) deliveryList() *cobra.Command {
 		Example: "  nthlayer delivery list --status failed",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				req.PageSize = connection.PageSize(limit)
 				deliveries, err := connection.First(limit, api.ListDeliveries(cmd.Context(), req))
 				if err != nil {
@@ -55,7 +55,7 @@ func (a *app) deliveryResend() *cobra.Command {
 		Example: "  nthlayer delivery resend \"$(nthlayer delivery list --status failed -o json | jq -r '.deliveries[0].delivery_key')\"",
 		Args:    one("the delivery's key"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				delivery, err := api.Deliveries.ResendDelivery(cmd.Context(), &nthlayerv1.ResendDeliveryRequest{DeliveryKey: args[0]})
 				if err != nil {
 					return err

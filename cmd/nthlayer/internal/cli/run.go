@@ -28,7 +28,7 @@ func (a *app) runList() *cobra.Command {
   nthlayer run list --status failed --limit 0 -o yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				req.PageSize = connection.PageSize(limit)
 				runs, err := connection.First(limit, api.ListRuns(cmd.Context(), req))
 				if err != nil {
@@ -59,7 +59,7 @@ func (a *app) runGet() *cobra.Command {
 		Example: "  nthlayer run get 0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e",
 		Args:    one("the run's job id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				run, err := api.Runs.GetRun(cmd.Context(), &nthlayerv1.GetRunRequest{JobId: args[0]})
 				if err != nil {
 					return err
@@ -80,7 +80,7 @@ func (a *app) runWatch() *cobra.Command {
 		Long:  "Follow a run to its end, from its first event. Exits with 1 where the run failed.",
 		Args:  one("the run's job id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				return a.follow(cmd.Context(), api, args[0], after)
 			})
 		},

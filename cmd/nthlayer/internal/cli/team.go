@@ -25,7 +25,7 @@ func (a *app) teamList() *cobra.Command {
   nthlayer team list --query storage -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				teams, err := connection.First(0, api.ListTeams(cmd.Context(), req))
 				if err != nil {
 					return err
@@ -53,7 +53,7 @@ func (a *app) teamGet() *cobra.Command {
 		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				team, err := api.Teams.GetTeam(cmd.Context(), &nthlayerv1.GetTeamRequest{TeamId: args[0]})
 				if err != nil {
 					return err
@@ -88,7 +88,7 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
 			}
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				plan, err := api.Teams.PlanTeam(cmd.Context(), req)
 				if err != nil {
 					return err
@@ -139,7 +139,7 @@ The same --idempotency-key with the same request gives the same run, however oft
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
 			}
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				jobID, err := api.Reconcile(cmd.Context(), key, req)
 				if err != nil {
 					return err

@@ -30,7 +30,7 @@ func (a *app) trailList() *cobra.Command {
   nthlayer trail list --outcome failed -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				req.PageSize = connection.PageSize(limit)
 				findings, err := connection.First(limit, api.ListFindings(cmd.Context(), req))
 				if err != nil {
@@ -72,7 +72,7 @@ give it back with --head: the trail must still hold that entry.`,
 			if err != nil {
 				return err
 			}
-			return a.withAPI(cmd, func(api *client.Client) error {
+			return a.withAPI(func(api *client.Client) error {
 				head, err := trailcheck.Read(cmd.Context(), api.Trail, kept)
 				if err != nil {
 					return err
