@@ -9,7 +9,8 @@ import (
 const (
 	announceEvery = time.Minute
 	// silentFor is longer than a full queue takes: a channel gets one message a second.
-	silentFor = 15 * time.Minute
+	silentFor      = 15 * time.Minute
+	announceWithin = 10 * time.Second
 )
 
 // Announcer queues deliveries again whose messages the queue has lost, so that everybody is told.
@@ -29,7 +30,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		n, err := a.Announce(ctx, silentFor)
+		n, err := a.announce(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			a.Log.WarnContext(ctx, "silent deliveries not announced; trying again", "error", err)
@@ -38,4 +39,10 @@ func (a *Announcer) Run(ctx context.Context) error {
 			a.Poke()
 		}
 	}
+}
+
+func (a *Announcer) announce(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, announceWithin)
+	defer cancel()
+	return a.Announce(ctx, silentFor)
 }

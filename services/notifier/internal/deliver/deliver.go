@@ -111,7 +111,7 @@ func (d *Deliverer) settle(ctx context.Context, a *store.DeliveryAttempt, uncert
 	switch {
 	case cause == nil:
 		outcome, err = "delivered", a.Done(ctx, a.PostedTo, a.TS)
-		d.log.InfoContext(ctx, "delivered", "channel", a.PostedTo, "ts", a.TS)
+		d.log.InfoContext(ctx, "posted", "channel", a.PostedTo, "ts", a.TS)
 	case next.giveUp:
 		outcome, err = "failed", a.Fail(ctx, next.why, uncertain)
 		d.log.ErrorContext(ctx, "delivery failed; resend it when the cause is gone", "error", cause)
