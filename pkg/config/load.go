@@ -101,6 +101,8 @@ func want(t reflect.Type) string {
 		return "use true or false"
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
 		return "use a whole number"
+	case t.Kind() == reflect.Float32 || t.Kind() == reflect.Float64:
+		return "use a number such as 0.25"
 	case t.Kind() == reflect.Map:
 		return "use pairs such as a:b,c:d"
 	default:
