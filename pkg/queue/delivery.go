@@ -121,10 +121,10 @@ func (r *session) outcome(d *delivery, err error) string {
 	if err == nil {
 		return outcomeDone
 	}
-	switch context.Cause(d.ctx) {
-	case errLost:
+	switch cause := context.Cause(d.ctx); {
+	case errors.Is(cause, errLost):
 		return outcomeLost
-	case errDrained:
+	case errors.Is(cause, errDrained):
 		return outcomeInterrupted
 	}
 	if _, ok := errors.AsType[*panicked](err); ok {

@@ -35,7 +35,7 @@ type check struct {
 type admin struct {
 	server *http.Server
 	addr   net.Addr
-	done   chan error
+	done   chan struct{}
 	state  atomic.Value // string
 	checks []check      // set before the state becomes running
 }
@@ -45,7 +45,7 @@ func startAdmin(ctx context.Context, addr string, log *slog.Logger) (*admin, err
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "cannot listen on NTHLAYER_ADMIN_ADDR "+addr+"; choose another address", err)
 	}
-	a := &admin{addr: lis.Addr(), done: make(chan error, 1)}
+	a := &admin{addr: lis.Addr(), done: make(chan struct{})}
 	a.state.Store(starting)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -54,7 +54,10 @@ func startAdmin(ctx context.Context, addr string, log *slog.Logger) (*admin, err
 		Handler: mux, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	go func() { a.done <- a.server.Serve(lis) }()
+	go func() {
+		defer close(a.done)
+		_ = a.server.Serve(lis) // ends when stop closes it
+	}()
 	return a, nil
 }
 

@@ -51,7 +51,7 @@ func atTable(table string) func(*testing.T, *rig) (func(context.Context) error, 
 			if err != nil {
 				return err
 			}
-			defer watch.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing depends on it
+			defer watch.Close(context.WithoutCancel(ctx))
 			for {
 				var waiting int
 				err := watch.QueryRow(ctx, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass", table).Scan(&waiting)
@@ -155,7 +155,7 @@ func TestRun_WorkerKilledAnywhere_EndsAsIfItHadNot(t *testing.T) {
 	t.Run("and the trail is that of a run left alone", func(t *testing.T) {
 		_, killed := killedRun(t, r, "team-20", &points[8])
 		_, alone := killedRun(t, r, "team-21", nil)
-		require.Equal(t, len(alone), len(killed))
+		require.Len(t, killed, len(alone))
 		words := func(lines []string) (out []string) {
 			for _, l := range lines {
 				action, _, _ := strings.Cut(l, " ")

@@ -19,11 +19,12 @@ import (
 //go:generate go run . -o ../../../docs/config.md ../../../services/gateway ../../../services/reconcile-worker ../../../services/notifier ../../../services/audit-scheduler
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	out := flag.String("o", "", "the file to write")
 	flag.Parse()
-	if err := run(ctx, *out, flag.Args()); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, *out, flag.Args())
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "configdoc:", err)
 		os.Exit(1)
 	}

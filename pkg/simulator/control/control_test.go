@@ -2,7 +2,6 @@ package control_test
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +28,7 @@ type platform struct {
 }
 
 func (p *platform) LoadOrg(o *org.Org) error { p.people.Store(int64(len(o.People))); return nil }
-func (p *platform) State() any            { return map[string]int64{"effects": p.effects.Load()} }
+func (p *platform) State() any               { return map[string]int64{"effects": p.effects.Load()} }
 func (p *platform) Refuse(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, "our own words")
@@ -152,7 +151,7 @@ func TestFaults_Truncate_CutsTheAnswer(t *testing.T) {
 	_, url := start(t)
 	inject(t, url, `[{"match":"GET *","truncate":4}]`)
 	got, err := ask(t, http.MethodGet, url+"/things/abcdefgh", "")
-	require.True(t, errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.Equal(t, "abcd", got.body)
 }
 

@@ -77,7 +77,7 @@ func newSettings(name string, before, given map[string]string) (settings, *apiEr
 		if ignoredAttributes[k] {
 			continue
 		}
-		ok := true
+		var ok bool
 		switch k {
 		case "FifoQueue":
 			s.fifo, ok = v == "true", v == "true"

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -439,6 +438,6 @@ func TestPipeline_OutboxToSlack(t *testing.T) {
 		require.True(t, want[m.Metadata.Payload.Key])
 		delete(want, m.Metadata.Payload.Key)
 		require.Equal(t, m.TS, r.state(t, m.Metadata.Payload.Key).TS)
-		require.False(t, strings.Contains(m.Text, "\n\n\n"))
+		require.NotContains(t, m.Text, "\n\n\n")
 	}
 }

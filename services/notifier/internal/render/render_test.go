@@ -174,7 +174,8 @@ func TestRunFinished_SummaryHoldsAll_HasNoThread(t *testing.T) {
 }
 
 func TestRunFinished_SameNotice_SameMessages(t *testing.T) {
-	require.Equal(t, show(t, big()), show(t, big()))
+	first := show(t, big())
+	require.Equal(t, first, show(t, big()))
 }
 
 // markup is everything that Slack reads as something else than text.

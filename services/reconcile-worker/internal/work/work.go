@@ -140,12 +140,12 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 		w.log.InfoContext(ctx, "run deferred", "reason", reason, "for", delay.String(), "error", err)
 		return "deferred", w.putBack(ctx, claim, job, delay, false, reason, text)
 	case fault.Passing(err) && claim.Run.Attempt < w.opts.MaxAttempts:
-		delay := max(w.opts.Backoff*pow3(claim.Run.Attempt-1), waitFor(err))
+		delay := max(tripled(w.opts.Backoff, claim.Run.Attempt-1), waitFor(err))
 		w.log.WarnContext(ctx, "attempt failed", "attempt", claim.Run.Attempt, "reason", reason, "again_in", delay.String(), "error", err)
 		return "retried", w.putBack(ctx, claim, job, delay, true, reason, text)
 	default:
 		w.log.ErrorContext(ctx, "run failed", "attempt", claim.Run.Attempt, "reason", reason, "error", err)
-		return "failed", w.fail(ctx, claim, job, state, err)
+		return "failed", w.fail(ctx, job, state, err)
 	}
 }
 
@@ -160,7 +160,7 @@ func (w *Worker) putBack(ctx context.Context, claim *store.Claim, job reconcile.
 	return err
 }
 
-func (w *Worker) fail(ctx context.Context, claim *store.Claim, job reconcile.Job, state *reconcile.State, cause error) error {
+func (w *Worker) fail(ctx context.Context, job reconcile.Job, state *reconcile.State, cause error) error {
 	if err := w.events.Flush(ctx); err != nil {
 		w.log.WarnContext(ctx, "events not written yet", "error", err)
 	}
@@ -184,12 +184,12 @@ func waitFor(err error) time.Duration {
 	return 0
 }
 
-func pow3(n int) time.Duration {
-	p := time.Duration(1)
+// tripled is d times three, n times over; beyond eight times it stays.
+func tripled(d time.Duration, n int) time.Duration {
 	for range min(n, 8) {
-		p *= 3
+		d *= 3
 	}
-	return p
+	return d
 }
 
 // keep renews the claim until the context ends, and stops the run when the claim is lost or cannot be kept: after a
@@ -243,7 +243,7 @@ func (w *Worker) job(claim *store.Claim) reconcile.Job {
 				event.Message = f.Text
 			}
 			w.event(job, event)
-			w.log.DebugContext(ctx, string(e.Kind), "step", e.Step, "try", e.Try, "error", e.Err)
+			w.log.DebugContext(ctx, "step event", "kind", string(e.Kind), "step", e.Step, "try", e.Try, "error", e.Err)
 		},
 		Around: func(ctx context.Context, step string) (context.Context, func(error)) {
 			begun := time.Now()
