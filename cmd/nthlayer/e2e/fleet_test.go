@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,20 +13,6 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
-
-// company is the real ownership data of a company-sized organisation, where it lies beside the repository.
-func company(t *testing.T) *org.Org {
-	path := filepath.Join("..", "..", "..", "..", "shared", "data", "kubernetes-org.json")
-	file, err := os.Open(path)
-	if os.IsNotExist(err) {
-		t.Skip("the company-sized data set is not beside the repository (shared/data/kubernetes-org.json); the generated organisation is used instead by TestFleet_Generated")
-	}
-	require.NoError(t, err)
-	defer file.Close()
-	o, err := org.Decode(file)
-	require.NoError(t, err)
-	return o
-}
 
 // generated is an organisation in order, of 60 teams.
 func generated(t *testing.T) *org.Org {
@@ -55,7 +39,6 @@ func comma(i int) string {
 	return ","
 }
 
-func TestFleet_Company(t *testing.T)   { fleet(t, company(t)) }
 func TestFleet_Generated(t *testing.T) { fleet(t, generated(t)) }
 
 // fleet drifts 40 teams in eight ways, reconciles every team, and wants PagerDuty to equal Cortex, every change to stand

@@ -167,22 +167,6 @@ func TestRun_WorkerKilledAnywhere_EndsAsIfItHadNot(t *testing.T) {
 	})
 }
 
-// The control: with the outcome of an effect forgotten and nobody looking, the effect is repeated: what apply made twice
-// shows in PagerDuty's calls. The tests above prove that the second call was harmless; this one that it is made.
-func TestControl_AnswerLost_TheCallWasMadeOnceAndFoundDone(t *testing.T) {
-	r := start(t, generated(t), 1)
-	p := point{"answer lost", atCall(pager, "PUT", "/users/", 0, true)}
-	run, _ := killedRun(t, r, "team-40", &p)
-	found := 0
-	for _, f := range run.GetFindings() {
-		if f.GetMessage() == "found done after an interruption" {
-			found++
-			require.Empty(t, f.GetApiCalls(), "it was not sent again")
-		}
-	}
-	require.Equal(t, 1, found)
-}
-
 func deliveries(t *testing.T, r *rig, job string) (n int) {
 	t.Helper()
 	for _, err := range r.client.ListDeliveries(t.Context(), &nthlayerv1.ListDeliveriesRequest{JobId: job}) {
