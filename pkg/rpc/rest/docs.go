@@ -67,9 +67,19 @@ type section struct {
 }
 
 type route struct {
-	Method, Path string
+	Method, Path, Status string
 	operation
 	Answer schema
+}
+
+// route is the operation with what it answers when all is well.
+func (o operation) route(method, path string) route {
+	for status, response := range o.Responses {
+		if strings.HasPrefix(status, "2") {
+			return route{method, path, status, o, response.Schema}
+		}
+	}
+	return route{Method: method, Path: path, operation: o}
 }
 
 // renderDocs makes a page of plain HTML from the OpenAPI description, once: no scripts, nothing loaded from anywhere.
@@ -105,7 +115,7 @@ func (s spec) sections() (sections []section) {
 			for _, method := range slices.Sorted(maps.Keys(s.Paths[path])) {
 				op := s.Paths[path][method]
 				if slices.Contains(op.Tags, t.Name) {
-					found.Routes = append(found.Routes, route{strings.ToUpper(method), path, op, op.Responses["200"].Schema})
+					found.Routes = append(found.Routes, op.route(strings.ToUpper(method), path))
 				}
 			}
 		}

@@ -36,7 +36,11 @@ func New(c Config) (http.Handler, error) {
 			return nil, fmt.Errorf("rest: register routes: %w", err)
 		}
 	}
-	docs, err := renderDocs(c.OpenAPI)
+	description, err := withStatuses(c.OpenAPI, c.Statuses)
+	if err != nil {
+		return nil, fmt.Errorf("rest: OpenAPI: %w", err)
+	}
+	docs, err := renderDocs(description)
 	if err != nil {
 		return nil, fmt.Errorf("rest: docs: %w", err)
 	}
@@ -44,7 +48,7 @@ func New(c Config) (http.Handler, error) {
 	root.Handle("/", limited(c.Log, api))
 	root.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprint(w, c.OpenAPI)
+		_, _ = fmt.Fprint(w, description)
 	})
 	root.Handle("GET /docs", docs)
 	root.HandleFunc("GET /healthz", healthz)

@@ -366,6 +366,11 @@ func TestREST_HealthAndReadiness(t *testing.T) {
 func TestREST_DocsAndOpenAPI_NeedNoScriptAndNothingFromOutside(t *testing.T) {
 	r := start(t)
 	spec := decode[map[string]any](t, r.call("GET", "/openapi.json", "", "Authorization", ""))
+	require.Equal(t, "NthLayer API", spec["info"].(map[string]any)["title"])
+	require.Contains(t, spec["securityDefinitions"], "bearer")
+	accept := spec["paths"].(map[string]any)["/v1/teams/reconcile"].(map[string]any)["post"].(map[string]any)["responses"]
+	require.Contains(t, accept, "202")
+	require.NotContains(t, accept, "200")
 	resp := r.call("GET", "/docs", "", "Authorization", "")
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	raw, err := io.ReadAll(resp.Body)

@@ -161,6 +161,10 @@ func (s *System) environment(program string, own []string) []string {
 	if os.Getenv("NTHLAYER_SLACK_CHANNEL") == "" {
 		env = append(env, "NTHLAYER_SLACK_CHANNEL="+slackChannel)
 	}
+	// In the simulator nobody is paged: teams may be made there. In a PagerDuty outside that stays the user's word.
+	if s.cfg.Outside.PagerDutyURL == "" && os.Getenv("NTHLAYER_CREATE_TEAMS") == "" {
+		env = append(env, "NTHLAYER_CREATE_TEAMS=true")
+	}
 	return append(append(env, own...), s.cfg.ServiceEnv...)
 }
 

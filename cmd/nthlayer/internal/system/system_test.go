@@ -219,3 +219,12 @@ func TestSlackAPI_HostAlone_GetsThePathOfTheAPI(t *testing.T) {
 		require.Equal(t, want, slackAPI(given))
 	}
 }
+
+func TestEnvironment_TeamsAreCreatedInTheSimulatorAlone(t *testing.T) {
+	const create = "NTHLAYER_CREATE_TEAMS=true"
+	require.Contains(t, (&System{}).environment(worker, nil), create)
+	outside := &System{cfg: Config{Outside: Outside{PagerDutyURL: "https://api.pagerduty.com"}}}
+	require.NotContains(t, outside.environment(worker, nil), create, "in a real account that is the user's word")
+	t.Setenv("NTHLAYER_CREATE_TEAMS", "false")
+	require.NotContains(t, (&System{}).environment(worker, nil), create)
+}
