@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -20,6 +21,16 @@ type Call struct {
 	Principal auth.Principal
 	Action    string
 	Resource  string
+	noted     []slog.Attr
+}
+
+type callKey struct{}
+
+// Note adds what a handler learned, such as the id it gave, to the line that is logged of the call.
+func Note(ctx context.Context, attrs ...slog.Attr) {
+	if call, ok := ctx.Value(callKey{}).(*Call); ok {
+		call.noted = append(call.noted, attrs...)
+	}
 }
 
 // Link is one named part of a chain. Around surrounds the whole call; Check sees each message of the caller before the

@@ -14,7 +14,7 @@ import (
 func logging(log *slog.Logger) Link {
 	return Link{Name: "log", Around: func(ctx context.Context, call *Call, next func(context.Context) error) error {
 		start := time.Now()
-		err := next(ctx)
+		err := next(context.WithValue(ctx, callKey{}, call))
 		attrs := []slog.Attr{
 			slog.String("method", call.Method),
 			slog.String("code", grpcfault.ToStatus(err).Code().String()),
@@ -24,6 +24,7 @@ func logging(log *slog.Logger) Link {
 		if call.Resource != "" {
 			attrs = append(attrs, slog.String("resource", call.Resource))
 		}
+		attrs = append(attrs, call.noted...)
 		level := slog.LevelInfo
 		if exempt(call.Method) {
 			level = slog.LevelDebug

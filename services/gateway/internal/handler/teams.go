@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"crypto/sha256"
+	"log/slog"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel"
@@ -62,6 +63,7 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if err != nil {
 		return nil, err
 	}
+	rpc.Note(ctx, slog.String("job_id", jobID.String()), slog.String("team_id", request.GetTeamId()), slog.String("idem_key", key))
 	if created {
 		t.Poke()
 	}

@@ -94,8 +94,12 @@ func (d *Deliverer) deliver(ctx context.Context, key string) error {
 			return err
 		}
 	}
-	ctx = telemetry.With(ctx, slog.String("job_id", attempt.JobID.String()), slog.Int("attempt", attempt.Attempts))
-	uncertain, err := d.tell(within, attempt)
+	n, err := read(attempt)
+	ctx = telemetry.With(ctx, slog.String("job_id", attempt.JobID.String()), slog.String("team_id", n.TeamID), slog.Int("attempt", attempt.Attempts))
+	uncertain := false
+	if err == nil {
+		uncertain, err = d.tell(within, attempt, n)
+	}
 	return d.settle(ctx, attempt, uncertain, err)
 }
 

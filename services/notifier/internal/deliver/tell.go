@@ -16,16 +16,20 @@ import (
 // clockSkew is how far Slack's clock may be behind the database's when its history is searched.
 const clockSkew = 5 * time.Minute
 
+// read is what an attempt is to tell.
+func read(a *store.DeliveryAttempt) (n notice.RunFinished, err error) {
+	if a.Medium != "slack" {
+		return n, fault.New(fault.Invalid, "this program cannot deliver by "+a.Medium, nil)
+	}
+	if err := json.Unmarshal(a.Payload, &n); err != nil {
+		return n, fault.New(fault.Invalid, "the notice cannot be read", err)
+	}
+	return n, nil
+}
+
 // tell posts what is not there yet and notes in a where the message is. uncertain says whether this attempt ends without
 // knowing what is on Slack.
-func (d *Deliverer) tell(ctx context.Context, a *store.DeliveryAttempt) (uncertain bool, err error) {
-	if a.Medium != "slack" {
-		return false, fault.New(fault.Invalid, "this program cannot deliver by "+a.Medium, nil)
-	}
-	var n notice.RunFinished
-	if err := json.Unmarshal(a.Payload, &n); err != nil {
-		return false, fault.New(fault.Invalid, "the notice cannot be read", err)
-	}
+func (d *Deliverer) tell(ctx context.Context, a *store.DeliveryAttempt, n notice.RunFinished) (uncertain bool, err error) {
 	summary, details := render.RunFinished(n)
 
 	known, err := d.lookUp(ctx, a)
