@@ -129,7 +129,7 @@ func start(t *testing.T) (*api, *client.Client, *waits) {
 	verify := func(_ context.Context, token string) (auth.Principal, error) {
 		return auth.Principal{Subject: "u", Scopes: []string{token}}, nil
 	}
-	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(verify))
+	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(verify), rpc.Admission{})
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, a)

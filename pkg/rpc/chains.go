@@ -11,8 +11,8 @@ const (
 	streamWithin = time.Hour   // watchers reconnect with after_seq; a forgotten one does not stay for ever
 )
 
-// Public is the chain of the API: tokens, validation, and an access option on every method.
-func Public(log *slog.Logger, authenticate Authenticator) (Chain, error) {
+// Public is the chain of the API: bounded load, tokens, validation, and an access option on every method.
+func Public(log *slog.Logger, authenticate Authenticator, admission Admission) (Chain, error) {
 	validate, err := validating()
 	if err != nil {
 		return nil, err
@@ -22,8 +22,10 @@ func Public(log *slog.Logger, authenticate Authenticator) (Chain, error) {
 		requestIDs(),
 		metrics(),
 		logging(log),
+		concurrency(admission),
 		deadlines(unaryWithin, streamWithin),
 		authenticating(authenticate),
+		rates(admission),
 		validate,
 		authorizing(),
 		auditing(log),

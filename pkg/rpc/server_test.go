@@ -93,10 +93,12 @@ func byName(_ context.Context, token string) (auth.Principal, error) {
 	return auth.Principal{Subject: "u-" + token, Scopes: []string{"nthlayer/" + token}}, nil
 }
 
-func start(t *testing.T) *running {
+func start(t *testing.T) *running { return startBounded(t, rpc.Admission{}) }
+
+func startBounded(t *testing.T, admission rpc.Admission) *running {
 	r := &running{api: &api{watching: make(chan struct{}, 8)}, log: &syncBuffer{}}
 	log := telemetry.NewLogger(r.log, slog.LevelDebug)
-	chain, err := rpc.Public(log, rpc.Bearer(byName))
+	chain, err := rpc.Public(log, rpc.Bearer(byName), admission)
 	require.NoError(t, err)
 	r.server, err = rpc.NewServer(rpc.ServerConfig{Chain: chain, StopWithin: 5 * time.Second}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, r.api)
@@ -240,7 +242,7 @@ func TestServer_HugeMessage_IsRefused(t *testing.T) {
 }
 
 func TestNewServer_MethodWithoutAccess_DoesNotStart(t *testing.T) {
-	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(byName))
+	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(byName), rpc.Admission{})
 	require.NoError(t, err)
 	_, err = rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
 		internalv1.RegisterPlannerServiceServer(s, internalv1.UnimplementedPlannerServiceServer{})
@@ -268,9 +270,9 @@ func TestAccess_EveryPublicMethod_DeclaresIt(t *testing.T) {
 
 func TestChains_HaveTheDocumentedOrder(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	public, err := rpc.Public(log, rpc.Bearer(byName))
+	public, err := rpc.Public(log, rpc.Bearer(byName), rpc.Admission{})
 	require.NoError(t, err)
-	require.Equal(t, []string{"recover", "request_id", "metrics", "log", "deadline", "authn", "validate", "authz", "audit"}, public.Names())
+	require.Equal(t, []string{"recover", "request_id", "metrics", "log", "concurrency", "deadline", "authn", "rate", "validate", "authz", "audit"}, public.Names())
 	internal, err := rpc.Internal(log, "gateway")
 	require.NoError(t, err)
 	require.Equal(t, []string{"recover", "request_id", "metrics", "log", "deadline", "authn", "validate"}, internal.Names())
@@ -317,3 +319,55 @@ type oneMessage struct {
 
 func (s oneMessage) Context() context.Context { return s.ctx }
 func (s oneMessage) RecvMsg(any) error        { return nil }
+
+func TestServer_Full_RefusesAtOnceAndSaysWhenToComeBack(t *testing.T) {
+	r := startBounded(t, rpc.Admission{Streams: 1})
+	request := &v1.WatchRunRequest{JobId: "0190a8b4-0000-7000-8000-000000000000"}
+	ctx, cancel := context.WithCancel(as(t, "viewer"))
+	first, err := v1.NewRunServiceClient(r.conn).WatchRun(ctx, request)
+	require.NoError(t, err)
+	_, err = first.Recv()
+	require.NoError(t, err)
+
+	second, err := v1.NewRunServiceClient(r.conn).WatchRun(as(t, "viewer"), request)
+	require.NoError(t, err)
+	_, err = second.Recv()
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	f, _ := fault.As(grpcfault.FromError(err))
+	require.Equal(t, "SERVER_BUSY", fault.ReasonOf(f))
+	require.Equal(t, time.Second, f.RetryAfter)
+	_, err = v1.NewTeamServiceClient(r.conn).GetTeam(as(t, "viewer"), &v1.GetTeamRequest{TeamId: "a"})
+	require.NoError(t, err, "watchers do not take the places of calls")
+
+	cancel()
+	_, err = first.Recv()
+	require.Error(t, err)
+	require.Eventually(t, func() bool {
+		third, err := v1.NewRunServiceClient(r.conn).WatchRun(as(t, "viewer"), request)
+		if err == nil {
+			_, err = third.Recv()
+		}
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond, "a place that is free is given again")
+}
+
+type refusing struct{}
+
+func (refusing) Take(_ context.Context, principal string) error {
+	if principal == "u-viewer" {
+		return fault.New(fault.Throttled, "slow down", nil).WithRetryAfter(3 * time.Second)
+	}
+	return nil
+}
+
+func TestServer_PrincipalOverItsShare_IsRefusedAndOthersAreNot(t *testing.T) {
+	r := startBounded(t, rpc.Admission{Rate: refusing{}})
+	_, err := v1.NewTeamServiceClient(r.conn).GetTeam(as(t, "viewer"), &v1.GetTeamRequest{TeamId: "a"})
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	f, _ := fault.As(grpcfault.FromError(err))
+	require.Equal(t, 3*time.Second, f.RetryAfter)
+	_, err = v1.NewTeamServiceClient(r.conn).GetTeam(as(t, "operator"), &v1.GetTeamRequest{TeamId: "a"})
+	require.NoError(t, err)
+	_, err = healthgrpc.NewHealthClient(r.conn).Check(t.Context(), &healthgrpc.HealthCheckRequest{})
+	require.NoError(t, err)
+}

@@ -112,7 +112,7 @@ func verify(_ context.Context, token string) (auth.Principal, error) {
 func start(t *testing.T) *running {
 	r := &running{t: t, api: &api{events: make(chan *v1.RunEvent)}, log: &logBuffer{}, client: &http.Client{Transport: &http.Transport{}}}
 	log := telemetry.NewLogger(r.log, slog.LevelDebug)
-	chain, err := rpc.Public(log, rpc.Bearer(verify))
+	chain, err := rpc.Public(log, rpc.Bearer(verify), rpc.Admission{})
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, r.api)

@@ -5,13 +5,16 @@ import (
 	"errors"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/fault"
 )
 
 // Settings of the gateway.
 type Settings struct {
 	config.Process
 	Listen   Listen
+	Load     Load
 	Database config.Database
+	Redis    config.Redis
 	SQS      config.SQS
 	TLS      config.InternalTLS
 	Peers    config.Peers
@@ -27,4 +30,23 @@ type Listen struct {
 // Validate checks the addresses.
 func (l Listen) Validate() error {
 	return errors.Join(config.CheckAddr("NTHLAYER_REST_ADDR", l.REST), config.CheckAddr("NTHLAYER_GRPC_ADDR", l.GRPC))
+}
+
+// Load is how much the gateway takes on.
+type Load struct {
+	PerMinute int `env:"NTHLAYER_RATE_PER_MINUTE" envDefault:"6000" doc:"calls a minute that each principal may make, over all gateways; a tenth of them at once"`
+	Calls     int `env:"NTHLAYER_MAX_CALLS" envDefault:"512" doc:"calls that one gateway serves at a time; more are refused with 429"`
+	Streams   int `env:"NTHLAYER_MAX_WATCHERS" envDefault:"2000" doc:"watchers that one gateway serves at a time; more are refused with 429"`
+}
+
+// Validate wants bounds that let something through.
+func (l Load) Validate() error {
+	positive := func(variable string, value int) error {
+		if value < 1 || value > 10_000_000 {
+			return fault.Field(variable, "must be between 1 and 10000000")
+		}
+		return nil
+	}
+	return errors.Join(positive("NTHLAYER_RATE_PER_MINUTE", l.PerMinute), positive("NTHLAYER_MAX_CALLS", l.Calls),
+		positive("NTHLAYER_MAX_WATCHERS", l.Streams))
 }

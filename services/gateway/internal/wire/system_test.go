@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
@@ -151,7 +152,8 @@ func start(t *testing.T) *system {
 	run(t, func(ctx context.Context) {
 		code := service.Run(ctx, service.Invocation{Name: "gateway", Stdout: io.Discard, Stderr: s.logs, Environ: []string{
 			"NTHLAYER_ADMIN_ADDR=127.0.0.1:0", "NTHLAYER_REST_ADDR=127.0.0.1:0", "NTHLAYER_GRPC_ADDR=127.0.0.1:0",
-			"NTHLAYER_LOG_LEVEL=debug", "NTHLAYER_DATABASE_URL=" + url, "NTHLAYER_SQS_ENDPOINT=" + endpoint.URL,
+			"NTHLAYER_LOG_LEVEL=debug", "NTHLAYER_REDIS_ADDR=" + miniredis.RunT(t).Addr(), "NTHLAYER_RATE_PER_MINUTE=1000000",
+			"NTHLAYER_DATABASE_URL=" + url, "NTHLAYER_SQS_ENDPOINT=" + endpoint.URL,
 			"NTHLAYER_TLS_CA=" + files.CA, "NTHLAYER_TLS_CERT=" + files.Cert, "NTHLAYER_TLS_KEY=" + files.Key,
 			"NTHLAYER_PLANNER_ADDR=" + worker, "NTHLAYER_NOTIFIER_ADDR=" + nobody, "NTHLAYER_SCHEDULER_ADDR=" + impostor,
 			"NTHLAYER_JWT_ISSUER=" + s.issuer.URL(), "NTHLAYER_JWT_AUDIENCE=nthlayer",

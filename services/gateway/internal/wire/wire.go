@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/mtls"
+	"github.com/nthlayer/nthlayer/pkg/rpc/rate"
 	"github.com/nthlayer/nthlayer/pkg/rpc/rest"
 	"github.com/nthlayer/nthlayer/pkg/service"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -60,7 +62,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	s.Ready("issuer", verifier.Ready)
 
-	chain, err := rpc.Public(s.Log, rpc.Bearer(verifier.Verify))
+	chain, err := rpc.Public(s.Log, rpc.Bearer(verifier.Verify), admission(s, cfg))
 	if err != nil {
 		return err
 	}
@@ -99,6 +101,14 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	s.Serve("grpc", func(ctx context.Context) error { return server.Serve(ctx, grpcListener) })
 	s.Serve("rest", func(ctx context.Context) error { return rest.Serve(ctx, restListener, handler, stopWithin, s.Log) })
 	return nil
+}
+
+// admission bounds what this gateway serves at a time, and what each principal may ask of all gateways.
+func admission(s *service.Service, cfg settings.Settings) rpc.Admission {
+	// No retries in the client: the limiter has an answer for a Redis that is away.
+	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr, MaxRetries: -1})
+	s.Close("redis", func(context.Context) error { return shared.Close() })
+	return rpc.Admission{Calls: cfg.Load.Calls, Streams: cfg.Load.Streams, Rate: rate.New(shared, cfg.Load.PerMinute, s.Log)}
 }
 
 // outbox moves what was accepted to the queue.
