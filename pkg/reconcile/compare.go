@@ -97,6 +97,10 @@ func (f *Flow) findTarget(ctx context.Context, s *State) error {
 			return nil
 		case len(teams) == 1:
 			targetID = teams[0].ID
+		case s.Desired.Name == "": // a team made under a guessed name would stand beside the right one
+			s.lose(ownership.TeamNotFound, fmt.Sprintf(
+				"team %s is not linked, no team on the target is named so, and the request declares no name; declare one, or reconcile once from the source", s.TeamID))
+			return nil
 		case !f.parts.CreateTeams:
 			s.lose(ownership.TeamNotFound, fmt.Sprintf(
 				"no team on the target is named %q; create it there, name it in the source's custom data pagerduty-team-id, or allow NthLayer to create teams", name))

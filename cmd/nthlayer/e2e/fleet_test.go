@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +41,21 @@ func comma(i int) string {
 	return ","
 }
 
+// company is the real ownership data of a company-sized organisation, where it lies beside the repository.
+func company(t *testing.T) *org.Org {
+	file, err := os.Open(filepath.Join("..", "..", "..", "..", "shared", "data", "kubernetes-org.json"))
+	if os.IsNotExist(err) {
+		t.Skip("the company-sized data set is not beside the repository (shared/data/kubernetes-org.json); TestFleet_Generated runs the same on a generated one")
+	}
+	require.NoError(t, err)
+	defer file.Close()
+	o, err := org.Decode(file)
+	require.NoError(t, err)
+	return o
+}
+
 func TestFleet_Generated(t *testing.T) { fleet(t, generated(t)) }
+func TestFleet_Company(t *testing.T)   { fleet(t, company(t)) }
 
 // fleet drifts 40 teams in eight ways, reconciles every team, and wants PagerDuty to equal Cortex, every change to stand
 // in the trail once, and a second pass to write nothing.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +12,57 @@ import (
 )
 
 func getTeam(id string) *nthlayerv1.GetTeamRequest { return &nthlayerv1.GetTeamRequest{TeamId: id} }
+
+// Whatever Cortex answers when it is not well, PagerDuty is left alone and the run says why.
+func TestReconcile_SourceNotWell_TouchesNothing(t *testing.T) {
+	cases := map[string]struct {
+		fault   control.Fault
+		reasons []string
+	}{
+		"team-00": {control.Fault{Status: 500}, []string{"CORTEX_UNAVAILABLE", "CORTEX_BREAKER_OPEN"}},
+		"team-01": {control.Fault{Truncate: 150}, []string{"CORTEX_UNAVAILABLE", "SOURCE_INCOMPLETE", "CORTEX_BREAKER_OPEN"}},
+		"team-02": {control.Fault{Drop: true}, []string{"CORTEX_UNAVAILABLE", "CORTEX_BREAKER_OPEN"}},
+		"team-03": {control.Fault{Status: 200, Body: json.RawMessage(`{}`)}, []string{"SOURCE_INCOMPLETE"}},
+		"team-04": {control.Fault{Status: 200, Body: json.RawMessage(`""`)}, []string{"SOURCE_INCOMPLETE"}},
+		"team-05": {control.Fault{Status: 404, Body: json.RawMessage(`{"type":"NOT_FOUND","message":"no such team"}`)}, []string{"SOURCE_TEAM_NOT_FOUND"}},
+		"team-06": {control.Fault{Status: 401}, []string{"SOURCE_CREDENTIAL_REFUSED"}},
+	}
+	r := start(t, generated(t), 1, "NTHLAYER_PATIENCE=5s")
+	for team, c := range cases {
+		c.fault.Match = "GET /api/v1/teams/" + team
+		require.NoError(t, r.cortex.Control().Inject(c.fault))
+		// There is something to do, and something to lose.
+		r.driftBy(team)
+	}
+	members, _ := r.pagerState()
+	before := r.writes()
+	var all sync.WaitGroup
+	for team, c := range cases {
+		all.Go(func() {
+			run, err := r.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: team})
+			if err != nil {
+				t.Errorf("%s: %v", team, err)
+				return
+			}
+			if run.GetStatus() != "failed" || run.GetError().GetMessage() == "" {
+				t.Errorf("%s: %s %v", team, run.GetStatus(), run.GetError())
+			}
+			for _, reason := range c.reasons {
+				if run.GetError().GetReason() == reason {
+					return
+				}
+			}
+			t.Errorf("%s: reason %s is none of %v", team, run.GetError().GetReason(), c.reasons)
+		})
+	}
+	all.Wait()
+	require.Equal(t, before, r.writes())
+	after, _ := r.pagerState()
+	require.Equal(t, members, after)
+	for team := range cases {
+		require.Equal(t, "unknown", r.syncStatus(team), team)
+	}
+}
 
 // An empty list is an answer, and the one a broken identity provider gives: the guard refuses what it would do.
 func TestReconcile_SourceEmpty_TouchesNothing(t *testing.T) {
@@ -35,6 +87,29 @@ func TestReconcile_SourceEmpty_TouchesNothing(t *testing.T) {
 		}
 	}
 	require.Equal(t, 5, denied)
+}
+
+// The control: without the guard the same answer empties the team.
+func TestControl_WithoutAWholeReadAndGuard_TheTeamWouldBeEmptied(t *testing.T) {
+	r := start(t, generated(t), 1)
+	members := []*nthlayerv1.DesiredMember{{Email: "person-10@example.org", Role: "manager"}}
+	run, err := r.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: "team-10", Desired: &nthlayerv1.Desired{Name: "acme/team-10", Members: members}})
+	require.NoError(t, err)
+	require.Equal(t, "APPROVAL_REQUIRED", run.GetError().GetReason(), "4 of 5 are too many to go without approval")
+	require.Zero(t, r.writes())
+
+	lax := start(t, generated(t), 1, "NTHLAYER_REMOVAL_SHARE=1")
+	run, err = lax.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: "team-10", Desired: &nthlayerv1.Desired{Name: "acme/team-10", Members: members}})
+	require.NoError(t, err)
+	require.Equal(t, "succeeded", run.GetStatus())
+	require.Equal(t, 4, lax.writes())
+}
+
+// driftBy makes a team need a change: its first member leaves.
+func (r *rig) driftBy(team string) {
+	r.t.Helper()
+	id, users := r.pagerTeam("acme/" + team)
+	r.pd("DELETE", "/teams/"+id+"/users/"+users[0], "")
 }
 
 func (r *rig) pagerTeam(name string) (id string, users []string) {

@@ -55,7 +55,7 @@ func (r *Runs) GetRun(ctx context.Context, request *nthlayerv1.GetRunRequest) (*
 	if run.Result != nil {
 		shown.Plan = api.Plan(run.Result.Plan, run.Result.Decision)
 	}
-	if shown.Steps, err = r.steps(ctx, jobID); err != nil {
+	if shown.Steps, err = r.steps(ctx, run); err != nil {
 		return nil, err
 	}
 	shown.Findings, err = r.findings(ctx, jobID)

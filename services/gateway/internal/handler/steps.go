@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 
-	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/nthlayer/nthlayer/pkg/flow"
@@ -11,11 +10,12 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
-// steps folds a run's events into how each step stands, in the order in which the steps began.
-func (r *Runs) steps(ctx context.Context, jobID uuid.UUID) ([]*nthlayerv1.Step, error) {
+// steps folds a run's events into how each step stands, in the order in which the steps began. The step that ends a run
+// is never told to be done, because the end comes with it: it is what the run is.
+func (r *Runs) steps(ctx context.Context, run store.Run) ([]*nthlayerv1.Step, error) {
 	var folded fold
 	for after, seen := int64(0), 0; seen < mostShown; {
-		events, err := r.Store.Events(ctx, jobID, after, readBatch)
+		events, err := r.Store.Events(ctx, run.JobID, after, readBatch)
 		if err != nil {
 			return nil, err
 		}
@@ -26,6 +26,11 @@ func (r *Runs) steps(ctx context.Context, jobID uuid.UUID) ([]*nthlayerv1.Step, 
 		seen += len(events)
 		if len(events) < readBatch {
 			break
+		}
+	}
+	for _, step := range folded.steps {
+		if run.FinishedAt != nil && step.FinishedAt == nil && step.Status == "running" {
+			step.Status, step.FinishedAt = run.Status, timestamppb.New(*run.FinishedAt)
 		}
 	}
 	return folded.steps, nil

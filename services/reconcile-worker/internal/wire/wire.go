@@ -92,6 +92,7 @@ func consume(ctx context.Context, s *service.Service, db *store.Store, flow *rec
 
 	worker := work.New(db, flow, events, relay.Poke, s.Log, work.Options{
 		Owner: owner(), Lease: cfg.Work.Lease, MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff,
+		Patience: cfg.Work.Patience,
 	})
 	consumer := queue.NewConsumer(client, cfg.SQS.ReconcileQueue, worker.Handle, s.Log, queue.ConsumerOptions{
 		Concurrency: cfg.Work.Concurrency, Visibility: cfg.Work.Lease,

@@ -31,6 +31,7 @@ type Options struct {
 	Lease       time.Duration // how long a run stays ours without a sign of life
 	MaxAttempts int           // failed attempts before a run is given up
 	Backoff     time.Duration // the wait after the first failed attempt; it triples with each
+	Patience    time.Duration // how long after its acceptance a run may still be put off for a platform's sake
 }
 
 // Worker handles messages of the reconcile queue.
@@ -135,11 +136,11 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 	case fault.Is(err, fault.Fenced):
 		w.log.WarnContext(ctx, "run lost to another worker", "error", err)
 		return "fenced", nil
-	case interruption(err):
+	case interruption(err) && !w.tooLate(claim.Run, err):
 		delay := waitFor(err)
 		w.log.InfoContext(ctx, "run deferred", "reason", reason, "for", delay.String(), "error", err)
 		return "deferred", w.putBack(ctx, claim, job, delay, false, reason, text)
-	case fault.Passing(err) && claim.Run.Attempt < w.opts.MaxAttempts:
+	case fault.Passing(err) && !interruption(err) && claim.Run.Attempt < w.opts.MaxAttempts:
 		delay := max(tripled(w.opts.Backoff, claim.Run.Attempt-1), waitFor(err))
 		w.log.WarnContext(ctx, "attempt failed", "attempt", claim.Run.Attempt, "reason", reason, "again_in", delay.String(), "error", err)
 		return "retried", w.putBack(ctx, claim, job, delay, true, reason, text)
@@ -175,6 +176,12 @@ func (w *Worker) fail(ctx context.Context, job reconcile.Job, state *reconcile.S
 func interruption(err error) bool {
 	f, ok := fault.As(err)
 	return ok && (f.Kind == fault.Canceled || f.Kind == fault.Throttled || f.Kind == fault.Unavailable && f.RetryAfter > 0)
+}
+
+// tooLate reports whether a run has waited long enough: what is accepted reaches an end, although a platform does not
+// come back. A worker that stops is no reason.
+func (w *Worker) tooLate(run store.Run, err error) bool {
+	return !fault.Is(err, fault.Canceled) && time.Since(run.CreatedAt)+waitFor(err) > w.opts.Patience
 }
 
 func waitFor(err error) time.Duration {
