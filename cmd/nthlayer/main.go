@@ -10,6 +10,8 @@ import (
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/cli"
 )
 
+//go:generate ../../deploy/local/diagram.sh
+
 func main() {
 	// The first signal asks to stop, the second to hurry.
 	signals := make(chan os.Signal, 2)

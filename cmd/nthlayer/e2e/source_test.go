@@ -36,26 +36,32 @@ func TestReconcile_SourceNotWell_TouchesNothing(t *testing.T) {
 	}
 	members, _ := r.pagerState()
 	before := r.writes()
-	var all sync.WaitGroup
-	for team, c := range cases {
-		all.Go(func() {
-			run, err := r.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: team})
-			if err != nil {
-				t.Errorf("%s: %v", team, err)
-				return
-			}
-			if run.GetStatus() != "failed" || run.GetError().GetMessage() == "" {
-				t.Errorf("%s: %s %v", team, run.GetStatus(), run.GetError())
-			}
-			for _, reason := range c.reasons {
-				if run.GetError().GetReason() == reason {
+	reconcile := func(teams ...string) {
+		var all sync.WaitGroup
+		for _, team := range teams {
+			c := cases[team]
+			all.Go(func() {
+				run, err := r.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: team})
+				if err != nil {
+					t.Errorf("%s: %v", team, err)
 					return
 				}
-			}
-			t.Errorf("%s: reason %s is none of %v", team, run.GetError().GetReason(), c.reasons)
-		})
+				if run.GetStatus() != "failed" || run.GetError().GetMessage() == "" {
+					t.Errorf("%s: %s %v", team, run.GetStatus(), run.GetError())
+				}
+				for _, reason := range c.reasons {
+					if run.GetError().GetReason() == reason {
+						return
+					}
+				}
+				t.Errorf("%s: reason %s is none of %v", team, run.GetError().GetReason(), c.reasons)
+			})
+		}
+		all.Wait()
 	}
-	all.Wait()
+	// The breaker is the platform's, not the team's: answers that are only wrong come before the failures that open it.
+	reconcile("team-03", "team-04", "team-05", "team-06")
+	reconcile("team-00", "team-01", "team-02")
 	require.Equal(t, before, r.writes())
 	after, _ := r.pagerState()
 	require.Equal(t, members, after)
