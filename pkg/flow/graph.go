@@ -37,6 +37,7 @@ type step[S any] struct {
 	run     Func[S]
 	effect  bool
 	timeout time.Duration
+	needs   time.Duration
 	retry   Retry
 	in      int // number of incoming edges
 	out     []edge[S]
@@ -72,6 +73,7 @@ type Option func(*options)
 type options struct {
 	effect  bool
 	timeout time.Duration
+	needs   time.Duration
 	retry   Retry
 }
 
@@ -80,6 +82,9 @@ func Effect() Option { return func(o *options) { o.effect = true } }
 
 // Timeout bounds each try of a step.
 func Timeout(d time.Duration) Option { return func(o *options) { o.timeout = d } }
+
+// Needs is the time without which a step is better not begun: see Hooks.Before.
+func Needs(d time.Duration) Option { return func(o *options) { o.needs = d } }
 
 // WithRetry lets a step be tried again.
 func WithRetry(r Retry) Option { return func(o *options) { o.retry = r } }
@@ -98,7 +103,7 @@ func (b *Builder[S]) Step(name string, run Func[S], opts ...Option) *Builder[S] 
 	case b.graph.byKey[name] != nil:
 		b.errs = append(b.errs, fmt.Errorf("step %q is there twice", name))
 	default:
-		s := &step[S]{name: name, run: run, effect: o.effect, timeout: o.timeout, retry: o.retry}
+		s := &step[S]{name: name, run: run, effect: o.effect, timeout: o.timeout, needs: o.needs, retry: o.retry}
 		b.graph.byKey[name] = s
 		b.graph.steps = append(b.graph.steps, s)
 	}

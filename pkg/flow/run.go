@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
@@ -43,6 +44,9 @@ type Event struct {
 // Hooks connects a run to the world around it. The zero Hooks runs without journal and without watchers.
 type Hooks struct {
 	Journal Journal
+	// Before is asked before each try of a step, with the time that the step needs. Its error ends the run there, with
+	// the step not begun.
+	Before  func(ctx context.Context, step string, needs time.Duration) error
 	Watch   func(context.Context, Event)                                          // called from several goroutines at once
 	Around  func(ctx context.Context, step string) (context.Context, func(error)) // a span around each try
 }
@@ -176,6 +180,11 @@ func (s *step[S]) try(ctx context.Context, state *S, hooks Hooks) error {
 	try := 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		try++
+		if hooks.Before != nil {
+			if err := hooks.Before(ctx, s.name, s.needs); err != nil {
+				return struct{}{}, backoff.Permanent(err)
+			}
+		}
 		err := s.once(ctx, state, hooks, try)
 		if err != nil && !worthTrying(err) {
 			return struct{}{}, backoff.Permanent(err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,6 +32,8 @@ type ConsumerOptions struct {
 	Drain       time.Duration // how long handlers may finish after the end of Run's context; default 20 s of the 30 s ECS gives
 	FlushAfter  time.Duration // how long a finished message waits for others to be deleted with; default 3 ms
 	Backoff     func(receives int) time.Duration
+	// Hold is asked before each receive: messages that could only be received to fail stay where they are for so long.
+	Hold func(ctx context.Context) time.Duration
 }
 
 const (
@@ -58,6 +61,9 @@ func (o ConsumerOptions) withDefaults() ConsumerOptions {
 	set(&o.FlushAfter, 3*time.Millisecond)
 	if o.Backoff == nil {
 		o.Backoff = defaultBackoff
+	}
+	if o.Hold == nil {
+		o.Hold = func(context.Context) time.Duration { return 0 }
 	}
 	return o
 }
@@ -98,6 +104,9 @@ func (c *Consumer) receiveUntil(ctx context.Context, r *session) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 10*time.Second
 	for {
+		if !c.hold(ctx) {
+			return
+		}
 		free, ok := r.slots.take(ctx, maxBatch)
 		if !ok {
 			return
@@ -123,6 +132,29 @@ func (c *Consumer) receiveUntil(ctx context.Context, r *session) {
 			r.start(line)
 		}
 	}
+}
+
+// longestHold is how long a hold is believed: what it waits for may come back sooner than was thought.
+const longestHold = 5 * time.Second
+
+// hold waits until there is no reason left to leave messages where they are; it is false when ctx ends first.
+func (c *Consumer) hold(ctx context.Context) bool {
+	held := false
+	for ctx.Err() == nil {
+		wait := c.opts.Hold(ctx)
+		if wait <= 0 {
+			if held {
+				c.log.InfoContext(ctx, "receiving again")
+			}
+			return true
+		}
+		if !held {
+			held = true
+			c.log.WarnContext(ctx, "not receiving for now", "for", wait.String())
+		}
+		sleep(ctx, min(wait, longestHold))
+	}
+	return false
 }
 
 // receive asks for as many messages as there are free handlers.
@@ -223,6 +255,7 @@ type session struct {
 	*Consumer
 	stopping    <-chan struct{} // closed when no new message may be begun
 	work        context.Context // of the handlers; outlives Run's context by the drain timeout
+	stopsAt     *atomic.Pointer[time.Time]
 	abandon     context.CancelCauseFunc
 	bookkeeping context.Context // of deletes and visibility changes; never cancelled, each call has its own deadline
 	slots       slots
@@ -238,13 +271,27 @@ func newSession(ctx context.Context, c *Consumer) *session {
 		Consumer: c, stopping: ctx.Done(), bookkeeping: context.WithoutCancel(ctx),
 		slots: make(slots, c.opts.Concurrency), keeper: newKeeper(c), deleter: newDeleter(c), instruments: newInstruments(),
 	}
-	r.work, r.abandon = context.WithCancelCause(r.bookkeeping)
+	r.stopsAt = new(atomic.Pointer[time.Time])
+	r.work, r.abandon = context.WithCancelCause(context.WithValue(r.bookkeeping, stopsAtKey{}, r.stopsAt))
 	return r
+}
+
+type stopsAtKey struct{}
+
+// StopsAt tells a handler when its context will be cancelled, once that is known: the consumer is draining.
+func StopsAt(ctx context.Context) (at time.Time, stopping bool) {
+	stopsAt, ok := ctx.Value(stopsAtKey{}).(*atomic.Pointer[time.Time])
+	if !ok || stopsAt.Load() == nil {
+		return time.Time{}, false
+	}
+	return *stopsAt.Load(), true
 }
 
 // drain waits for the handlers, first patiently, then after cancelling them.
 func (r *session) drain() error {
 	defer r.abandon(errDrained)
+	at := time.Now().Add(r.opts.Drain)
+	r.stopsAt.Store(&at)
 	done := make(chan struct{})
 	go func() {
 		r.handlers.Wait()

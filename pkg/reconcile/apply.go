@@ -14,6 +14,9 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/upstream"
 )
 
+// callNeeds is the time without which a change is better not begun: a call with its retries.
+const callNeeds = 5 * time.Second
+
 // apply does the plan: first all intents in one write, then one idempotent call and one outcome after the other. An
 // intent that stands without an outcome from an earlier claim may have happened: the target is looked at before it is
 // done again.
@@ -26,14 +29,14 @@ func (r *run) apply(ctx context.Context, s *State) error {
 	if err := r.job.Ledger.Intend(ctx, s.Plan.Changes); err != nil {
 		return err
 	}
-	if len(earlier) > 0 {
-		if err := r.catchUp(ctx, s, earlier); err != nil {
-			return err
-		}
-	}
 	changes, err := r.job.Ledger.Changes(ctx)
 	if err != nil {
 		return err
+	}
+	if len(earlier) > 0 || r.job.Run.Round > 1 {
+		if err := r.catchUp(ctx, s, changes); err != nil {
+			return err
+		}
 	}
 	failed := false
 	for _, c := range changes {
@@ -41,11 +44,13 @@ func (r *run) apply(ctx context.Context, s *State) error {
 		case c.Outcome != "":
 		case failed && c.Kind == ownership.RemoveMember, failed && s.TargetID == "":
 			// Nobody leaves when somebody could not arrive.
-			c.Outcome, c.Message = trail.Skipped, "not tried, because an earlier change failed"
-			if err := r.job.Ledger.Settle(ctx, c.ID, c.Outcome, c.Message, nil); err != nil {
+			if err := r.settle(ctx, &c, trail.Skipped, "not tried, because an earlier change failed"); err != nil {
 				return err
 			}
 		default:
+			if err := r.proceed(ctx); err != nil {
+				return err
+			}
 			if c, err = r.applyOne(ctx, s, c); err != nil {
 				return err
 			}
@@ -58,16 +63,21 @@ func (r *run) apply(ctx context.Context, s *State) error {
 	return nil
 }
 
+// proceed asks whether the next change may be begun.
+func (r *run) proceed(ctx context.Context) error {
+	if r.job.Hooks.Before == nil {
+		return nil
+	}
+	return r.job.Hooks.Before(ctx, "apply", callNeeds)
+}
+
 // applyOne makes one change and writes its outcome. An error means that the outcome is not known.
 func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Change, error) {
 	calling, calls := upstream.Record(ctx)
 	targetID, err := r.parts.Applier.Apply(calling, s.TargetID, c.Change)
-	if fault.Is(err, fault.NotFound) && c.Kind == ownership.RemoveMember {
-		// Gone already, or a team that is gone: only a look can tell.
-		if observed, lookErr := r.parts.Target.Observe(calling, s.TargetID); lookErr == nil && observed.Shows(c.Change) {
-			err = nil
-			c.Message = "was not a member any more"
-		}
+	if fault.Is(err, fault.NotFound) && c.Kind == ownership.RemoveMember && r.isGone(calling, s, c) {
+		err = nil
+		c.Message = "was not a member any more"
 	}
 	switch {
 	case err == nil:
@@ -83,7 +93,7 @@ func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Cha
 	// The target has been changed: its outcome is written down although the run is being stopped.
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
 	defer cancel()
-	if err := r.job.Ledger.Settle(settling, c.ID, c.Outcome, c.Message, recorded(calls)); err != nil {
+	if err := r.job.Ledger.Settle(settling, c.Ref, c.Outcome, c.Message, recorded(calls)); err != nil {
 		return c, err
 	}
 	if c.Outcome == trail.Applied && targetID != s.TargetID {
@@ -109,22 +119,33 @@ func final(err error) bool {
 	}
 }
 
-// catchUp finds out which of the intents that an earlier claim left without an outcome have happened.
-func (r *run) catchUp(ctx context.Context, s *State, earlier []store.Change) error {
-	var open []store.Change
-	for _, c := range earlier {
-		if c.Kind == ownership.CreateTeam && s.TargetID == "" {
-			if err := r.findCreated(ctx, s, c); err != nil {
+// isGone looks whether somebody whom the target does not find any more has left the team, for as long as a change may
+// take to show. A team that is gone itself shows nothing.
+func (r *run) isGone(ctx context.Context, s *State, c store.Change) bool {
+	return r.until(ctx, func(ctx context.Context) (bool, error) {
+		observed, err := r.parts.Target.Observe(ctx, s.TargetID)
+		return err == nil && observed.Shows(c.Change), err
+	}) == nil
+}
+
+// catchUp finds out which of the intents without an outcome have happened: an earlier claim, or an earlier round that was
+// planned anew, may have been interrupted after the call.
+func (r *run) catchUp(ctx context.Context, s *State, changes []store.Change) error {
+	var open []*store.Change
+	for i := range changes {
+		c := &changes[i]
+		switch {
+		case c.Outcome != "":
+		case c.Kind == ownership.CreateTeam && s.TargetID == "":
+			if err := r.findCreated(ctx, s, *c); err != nil {
 				return err
 			}
-			if s.TargetID != "" && c.Outcome == "" {
+			if s.TargetID != "" {
 				if err := r.settleFound(ctx, c); err != nil {
 					return err
 				}
 			}
-			continue
-		}
-		if c.Outcome == "" {
+		default:
 			open = append(open, c)
 		}
 	}
@@ -145,13 +166,20 @@ func (r *run) catchUp(ctx context.Context, s *State, earlier []store.Change) err
 	return nil
 }
 
-func (r *run) settleFound(ctx context.Context, c store.Change) error {
-	c.Outcome, c.Message = trail.Applied, "found done after an interruption"
-	if err := r.job.Ledger.Settle(ctx, c.ID, c.Outcome, c.Message, nil); err != nil {
+const foundDone = "found done after an interruption"
+
+func (r *run) settleFound(ctx context.Context, c *store.Change) error {
+	if err := r.settle(ctx, c, trail.Applied, foundDone); err != nil {
 		return err
 	}
-	r.tellChange(c)
+	r.tellChange(*c)
 	return nil
+}
+
+// settle writes an outcome that no call of this claim brought about.
+func (r *run) settle(ctx context.Context, c *store.Change, outcome, message string) error {
+	c.Outcome, c.Message = outcome, message
+	return r.job.Ledger.Settle(ctx, c.Ref, outcome, message, nil)
 }
 
 // findCreated looks for the team whose creation was interrupted. Creating is the one change that is not idempotent, and
@@ -195,21 +223,30 @@ func (r *run) tellChange(c store.Change) {
 	r.tell(event)
 }
 
+// note takes a settled change into the state, in the place of what was known of it.
 func (s *State) note(c store.Change) error {
-	applied := AppliedChange{Change: c.Change, Outcome: c.Outcome, Message: c.Message}
-	if len(c.APICalls) > 0 {
-		if err := json.Unmarshal(c.APICalls, &applied.APICalls); err != nil {
-			return fault.New(fault.Internal, "the recorded calls cannot be read", err)
-		}
+	applied, err := appliedFrom(c)
+	if err != nil {
+		return err
 	}
 	for i := range s.Applied {
-		if s.Applied[i].ID == c.ID {
+		if s.Applied[i].Ref == c.Ref {
 			s.Applied[i] = applied
 			return nil
 		}
 	}
 	s.Applied = append(s.Applied, applied)
 	return nil
+}
+
+func appliedFrom(c store.Change) (AppliedChange, error) {
+	applied := AppliedChange{Change: c.Change, Ref: c.Ref, Outcome: c.Outcome, Message: c.Message}
+	if len(c.APICalls) > 0 {
+		if err := json.Unmarshal(c.APICalls, &applied.APICalls); err != nil {
+			return applied, fault.New(fault.Internal, "the recorded calls cannot be read", err)
+		}
+	}
+	return applied, nil
 }
 
 func recorded(calls *upstream.Calls) []trail.APICall {

@@ -1,10 +1,13 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/notice"
@@ -21,37 +24,80 @@ func (r *run) record(ctx context.Context, s *State) error {
 			return err
 		}
 	}
-	now := r.parts.Now()
-	var findings []trail.Finding
-	add := func(id, ref, action, outcome, message string, c ownership.Change, calls []trail.APICall) error {
-		before, err := state(c.Before)
-		if err != nil {
-			return err
-		}
-		after, err := state(c.After)
-		if err != nil {
-			return err
-		}
-		findings = append(findings, trail.Finding{
-			ChangeID: id, EntityRef: ref, Action: action, Before: before, After: after,
-			APICalls: calls, Outcome: outcome, Message: message, RecordedAt: now,
-		})
-		return nil
+	settled, err := r.settleOpen(ctx, s.Observed)
+	if err != nil {
+		return err
+	}
+	sealing := sealing{now: r.parts.Now()}
+	for _, c := range settled {
+		sealing.change(c.Ref, c)
 	}
 	for _, c := range s.outcomes() {
-		if err := add(c.ID, c.EntityRef, string(c.Kind), c.Outcome, c.Message, c.Change, c.APICalls); err != nil {
-			return err
-		}
+		sealing.change(cmp.Or(c.Ref, store.ChangeRef(r.job.Run.Round, c.ID)), c)
 	}
 	if s.Plan != nil {
 		for _, i := range s.Plan.Issues {
-			id := string(i.Kind) + ":" + i.EntityRef
-			if err := add(id, i.EntityRef, string(i.Kind), trail.Reported, i.Message, ownership.Change{}, nil); err != nil {
-				return err
-			}
+			sealing.issue(store.ChangeRef(r.job.Run.Round, string(i.Kind)+":"+i.EntityRef), i)
 		}
 	}
-	return r.job.Ledger.Record(ctx, findings)
+	if sealing.err != nil {
+		return fault.New(fault.Internal, "a finding cannot be written", sealing.err)
+	}
+	return r.job.Ledger.Record(ctx, sealing.findings)
+}
+
+// settleOpen settles the intents of earlier rounds that nobody knew the outcome of, by what the target showed when this
+// round began to compare. Whether this round was going to make the same change makes no difference: the plan was made of
+// the same look. Nothing is settled where nobody looked.
+func (r *run) settleOpen(ctx context.Context, seen *ownership.Observed) ([]AppliedChange, error) {
+	if r.job.Run.Round <= 1 || seen == nil {
+		return nil, nil
+	}
+	open, err := r.job.Ledger.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	settled := make([]AppliedChange, len(open))
+	for i, c := range open {
+		sealed := c.Outcome == trail.Unknown // and stands in the trail so: what is known now is another entry
+		outcome, message := trail.Failed, "did not take effect before it was interrupted"
+		if seen.Shows(c.Change) {
+			outcome, message = trail.Applied, foundDone
+		}
+		if err := r.settle(ctx, &c, outcome, message); err != nil {
+			return nil, err
+		}
+		if settled[i], err = appliedFrom(c); err != nil {
+			return nil, err
+		}
+		if sealed {
+			settled[i].Ref += "/settled"
+		}
+	}
+	return settled, nil
+}
+
+// sealing collects findings. The first error stays.
+type sealing struct {
+	now      time.Time
+	findings []trail.Finding
+	err      error
+}
+
+func (s *sealing) change(ref string, c AppliedChange) {
+	before, errBefore := state(c.Before)
+	after, errAfter := state(c.After)
+	s.err = cmp.Or(s.err, errBefore, errAfter)
+	s.findings = append(s.findings, trail.Finding{
+		ChangeID: ref, EntityRef: c.EntityRef, Action: string(c.Kind), Before: before, After: after,
+		APICalls: c.APICalls, Outcome: c.Outcome, Message: c.Message, RecordedAt: s.now,
+	})
+}
+
+func (s *sealing) issue(ref string, i ownership.Issue) {
+	s.findings = append(s.findings, trail.Finding{
+		ChangeID: ref, EntityRef: i.EntityRef, Action: string(i.Kind), Outcome: trail.Reported, Message: i.Message, RecordedAt: s.now,
+	})
 }
 
 // outcomes lists what came of each planned change; of a plan that was not applied, why not.
@@ -82,12 +128,18 @@ func (r *run) announce(ctx context.Context, s *State) error { return r.end(ctx, 
 
 // verdict is how a run ended and why.
 type verdict struct {
+	status          string // of the run; empty: succeeded, or failed where there is a reason
 	reason, message string // empty: it succeeded
 	sync            ownership.SyncStatus
 }
 
-func failure(cause error) verdict {
-	return verdict{reason: fault.ReasonOf(cause), message: publicText(cause), sync: ownership.Unknown}
+// abandoned is the verdict on a run that does not come to the end of its flow.
+func abandoned(status string, s *State, cause error) verdict {
+	v := verdict{status: status, reason: fault.ReasonOf(cause), message: publicText(cause), sync: ownership.Unknown}
+	if status == store.Canceled && len(s.Applied) == 0 {
+		v.sync = "" // nothing was changed and nothing learned
+	}
+	return v
 }
 
 // judge tells what became of a run whose flow came to its end.
@@ -119,23 +171,34 @@ func judge(s *State) verdict {
 	return v
 }
 
-// giveUp settles what an aborted apply left open: what comes after the change that was under way was not tried; the
-// change under way may have taken effect.
+// lookWithin bounds the last look at the target before a run is given up.
+const lookWithin = 10 * time.Second
+
+// giveUp settles what an aborted apply left open. The change that was under way may have taken effect: a last look at the
+// target tells, or the trail says that nobody knows. What would have come after it was not tried.
 func (r *run) giveUp(ctx context.Context, s *State, cause error) error {
 	changes, err := r.job.Ledger.Changes(ctx)
 	if err != nil {
 		return err
 	}
-	first := true
+	var seen *ownership.Observed
+	if slices.ContainsFunc(changes, func(c store.Change) bool { return c.Outcome == "" }) {
+		seen = r.lastLook(ctx, s)
+	}
+	underWay := true
 	for _, c := range changes {
 		if c.Outcome == "" {
-			c.Outcome, c.Message = trail.Skipped, "not tried, because the run failed"
-			if first {
-				c.Outcome = trail.Failed
-				c.Message = "it is not known whether it took effect: " + publicText(cause)
+			outcome, message := trail.Skipped, "not tried, because the run was ended"
+			switch {
+			case seen != nil && seen.Shows(c.Change):
+				outcome, message = trail.Applied, foundDone
+			case underWay && seen == nil:
+				outcome, message = trail.Unknown, "it is not known whether it took effect: "+publicText(cause)
+			case underWay:
+				outcome, message = trail.Skipped, "did not take effect before the run was ended"
 			}
-			first = false
-			if err := r.job.Ledger.Settle(ctx, c.ID, c.Outcome, c.Message, nil); err != nil {
+			underWay = false
+			if err := r.settle(ctx, &c, outcome, message); err != nil {
 				return err
 			}
 		}
@@ -146,13 +209,30 @@ func (r *run) giveUp(ctx context.Context, s *State, cause error) error {
 	return nil
 }
 
+// lastLook is the team as it is now; nil where that cannot be seen.
+func (r *run) lastLook(ctx context.Context, s *State) *ownership.Observed {
+	if s.TargetID == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	observed, err := r.parts.Target.Observe(ctx, s.TargetID)
+	if err != nil {
+		return nil
+	}
+	return &observed
+}
+
 func (r *run) end(ctx context.Context, s *State, v verdict) error {
 	ending := store.Ending{
-		Status: store.Succeeded, Summary: summary(s, v), Sync: v.sync,
-		ErrorReason: v.reason, ErrorMessage: v.message,
+		Status: v.status, Summary: summary(s, v), Sync: v.sync, ErrorReason: v.reason, ErrorMessage: v.message,
 	}
-	if v.reason != "" {
+	switch {
+	case v.status != "":
+	case v.reason != "":
 		ending.Status = store.Failed
+	default:
+		ending.Status = store.Succeeded
 	}
 	if s.Plan != nil {
 		ending.Result = &store.Result{Plan: *s.Plan}
@@ -173,9 +253,10 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 	return r.job.Ledger.Finish(ctx, ending)
 }
 
-// worthTelling keeps quiet about runs that found nothing to do, and about dry runs: whoever asked for one reads it.
+// worthTelling keeps quiet about runs that found nothing to do, and about dry runs and canceled ones: whoever asked for
+// that knows.
 func worthTelling(s *State, v verdict) bool {
-	if s.Request.DryRun {
+	if s.Request.DryRun || v.status == store.Canceled && len(s.Applied) == 0 {
 		return false
 	}
 	return v.reason != "" || len(s.Applied) > 0 || (s.Plan != nil && s.Plan.SyncStatus() != ownership.InSync)
@@ -207,8 +288,17 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 		return store.Delivery{}, fault.New(fault.Internal, "the notification cannot be written", err)
 	}
 	return store.Delivery{
-		Key: notice.Key(n.JobID, "slack", r.parts.Channel), Medium: "slack", Channel: r.parts.Channel, Payload: payload,
+		Key: notice.Key(r.life(), "slack", r.parts.Channel), Medium: "slack", Channel: r.parts.Channel, Payload: payload,
 	}, nil
+}
+
+// life names the run in this life: a requeued run ends once more, and that is told once more.
+func (r *run) life() string {
+	id := r.job.Run.JobID.String()
+	if r.job.Run.Lives > 1 {
+		return fmt.Sprintf("%s-%d", id, r.job.Run.Lives)
+	}
+	return id
 }
 
 // brief is what of an entity a reader needs to see: the role of a person, the name of a team.

@@ -61,7 +61,8 @@ type Ledger interface {
 	flow.Journal
 	Intend(ctx context.Context, changes []ownership.Change) error
 	Changes(ctx context.Context) ([]store.Change, error)
-	Settle(ctx context.Context, changeID, outcome, message string, calls []trail.APICall) error
+	Open(ctx context.Context) ([]store.Change, error) // of earlier rounds, without a known outcome
+	Settle(ctx context.Context, ref, outcome, message string, calls []trail.APICall) error
 	SaveLink(ctx context.Context, link store.Link) error
 	Record(ctx context.Context, findings []trail.Finding) error
 	Finish(ctx context.Context, ending store.Ending) error
@@ -132,6 +133,7 @@ type State struct {
 // AppliedChange is a change of the plan with what came of it.
 type AppliedChange struct {
 	ownership.Change
+	Ref      string          `json:"ref,omitempty"` // store.Change.Ref
 	Outcome  string          `json:"outcome"`
 	Message  string          `json:"message,omitempty"`
 	APICalls []trail.APICall `json:"api_calls,omitempty"`
@@ -140,10 +142,10 @@ type AppliedChange struct {
 // comparing declares the steps that only read.
 func (f *Flow) comparing(name string) *flow.Builder[State] {
 	return flow.New[State](name).
-		Step("fetch_source", f.fetchSource, flow.Timeout(time.Minute)).
-		Step("fetch_target", f.fetchTarget, flow.Timeout(2*time.Minute)).
-		Step("match", f.match, flow.Timeout(2*time.Minute)).
-		Step("plan", f.plan, flow.Timeout(time.Minute)).
+		Step("fetch_source", f.fetchSource, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
+		Step("fetch_target", f.fetchTarget, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
+		Step("match", f.match, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
+		Step("plan", f.plan, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
 		Step("guard", f.guard).
 		Edge("fetch_source", "match").
 		Edge("fetch_target", "match").
@@ -154,8 +156,8 @@ func (f *Flow) comparing(name string) *flow.Builder[State] {
 // graph is the whole flow of one run.
 func (f *Flow) graph(r *run) (*flow.Graph[State], error) {
 	return f.comparing("team.reconcile").
-		Step("apply", r.apply, flow.Effect(), flow.Timeout(10*time.Minute)).
-		Step("verify", r.verify, flow.Timeout(5*time.Minute)).
+		Step("apply", r.apply, flow.Effect(), flow.Timeout(10*time.Minute), flow.Needs(2*callNeeds)).
+		Step("verify", r.verify, flow.Timeout(5*time.Minute), flow.Needs(callNeeds)).
 		Step("record", r.record, flow.Timeout(time.Minute)).
 		Step("announce", r.announce, flow.Timeout(time.Minute)).
 		When("guard", "apply", "allowed", (*State).toApply).

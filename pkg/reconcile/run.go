@@ -39,8 +39,9 @@ func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
 	return state, graph.Run(ctx, state, hooks)
 }
 
-// Fail ends a job that cannot go on. What was done before stands in the trail like that of any other run.
-func (f *Flow) Fail(ctx context.Context, job Job, state *State, cause error) error {
+// Abandon ends a job that does not go on: as failed, dead-lettered or canceled, because of cause. What was done before
+// stands in the trail like that of any other run.
+func (f *Flow) Abandon(ctx context.Context, job Job, state *State, status string, cause error) error {
 	if state == nil {
 		state = &State{TeamID: job.Run.TeamID, Request: job.Run.Request}
 	}
@@ -51,7 +52,7 @@ func (f *Flow) Fail(ctx context.Context, job Job, state *State, cause error) err
 	if err := r.record(ctx, state); err != nil {
 		return err
 	}
-	return r.end(ctx, state, failure(cause))
+	return r.end(ctx, state, abandoned(status, state, cause))
 }
 
 func (r *run) tell(e store.Event) {

@@ -22,59 +22,87 @@ import (
 //
 // A Claim is also the run's flow.Journal.
 type Claim struct {
-	Run   Run
-	Fence int64
-	store *Store
-	lease time.Duration
+	Run    Run
+	Fence  int64
+	Waited time.Duration // since the run could have been done, by the database's clock
+	store  *Store
+	lease  time.Duration
 }
 
-// Claim takes a run for owner. It fails with NotFound where there is no such run, with Precondition where the run has
-// ended, and with Conflict where the team is held by another claim or the run is not due; RetryAfter says when to come
-// back.
-func (s *Store) Claim(ctx context.Context, jobID uuid.UUID, owner string, lease time.Duration) (*Claim, error) {
-	row, err := s.q.ClaimRun(ctx, db.ClaimRunParams{JobID: jobID, Owner: owner, Lease: lease})
+// Terms are how a run is claimed.
+type Terms struct {
+	Owner       string        // who claims
+	Lease       time.Duration // how long the run stays theirs without a renewal
+	PlanGoodFor time.Duration // how old a plan may be to be applied; an older one is made anew
+}
+
+// Claim takes a run for its owner. It fails with NotFound where there is no such run, with Precondition where the run has
+// ended or is not due (its message was early: another one comes when it is), and with Conflict where the team is held by
+// another claim; RetryAfter says when to come back.
+func (s *Store) Claim(ctx context.Context, jobID uuid.UUID, terms Terms) (*Claim, error) {
+	row, err := s.q.ClaimRun(ctx, db.ClaimRunParams{JobID: jobID, Owner: terms.Owner, Lease: terms.Lease, PlanGoodFor: terms.PlanGoodFor})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, s.whyNotClaimed(ctx, jobID)
 	}
 	if err != nil {
 		return nil, wrap(err, "claim a run")
 	}
-	run, err := runFrom(row)
+	run, err := runFrom(row.Run)
 	if err != nil {
 		return nil, err
 	}
-	return &Claim{Run: run, Fence: row.Fence, store: s, lease: lease}, nil
+	return &Claim{Run: run, Fence: row.Run.Fence, Waited: row.Waited, store: s, lease: terms.Lease}, nil
 }
 
 func (s *Store) whyNotClaimed(ctx context.Context, jobID uuid.UUID) error {
 	row, err := s.q.ClaimObstacle(ctx, jobID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fault.New(fault.NotFound, "there is no run "+jobID.String(), nil).WithReason("RUN_NOT_FOUND")
+		return noRun(jobID)
 	}
 	if err != nil {
 		return wrap(err, "claim a run")
 	}
-	if row.Status == Succeeded || row.Status == Failed {
+	switch {
+	case Terminal(row.Status):
 		return fault.New(fault.Precondition, "the run has ended", nil).WithReason("RUN_ENDED")
+	case row.PausedFor > 0 && row.NotDueFor <= 0: // it was accepted while the pause began
+		if err := s.holdRun(ctx, jobID); err != nil {
+			return err
+		}
+		return fault.New(fault.Precondition, "the team is paused", nil).WithReason("TEAM_PAUSED")
+	case row.NotDueFor > 0:
+		return fault.New(fault.Precondition, "the run is not due yet", nil).WithReason("RUN_NOT_DUE")
 	}
-	return fault.New(fault.Conflict, "the team is being worked on, or the run is not due", nil).
-		WithReason("TEAM_BUSY").WithRetryAfter(max(row.Wait, 0))
+	return fault.New(fault.Conflict, "the team is being worked on", nil).WithReason("TEAM_BUSY").WithRetryAfter(max(row.BusyFor, 0))
 }
 
-// Renew makes the lease last from now again and says until when, counted from the call by the caller's own clock.
-func (c *Claim) Renew(ctx context.Context) error {
-	_, err := c.store.q.RenewLease(ctx, db.RenewLeaseParams{
+// Asked is what somebody wants of a run that is being worked on.
+type Asked struct {
+	CanceledBy, CancelReason string // CanceledBy is empty where nobody wants its end
+	PausedFor                time.Duration
+	PausedBy, PauseReason    string
+}
+
+// Renew makes the lease last from now again, and tells what was asked of the run meanwhile.
+func (c *Claim) Renew(ctx context.Context) (Asked, error) {
+	row, err := c.store.q.RenewLease(ctx, db.RenewLeaseParams{
 		Lease: c.lease, TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return c.fenced()
+		return Asked{}, c.fenced()
 	}
-	return wrap(err, "renew the lease")
+	if err != nil {
+		return Asked{}, wrap(err, "renew the lease")
+	}
+	return Asked{
+		CanceledBy: row.CanceledBy, CancelReason: row.CancelReason,
+		PausedFor: row.PausedFor, PausedBy: row.PausedBy, PauseReason: row.PauseReason,
+	}, nil
 }
 
-// Load gives the run's saved snapshot, or nil.
+// Load gives the snapshot of the run's round, or nil.
 func (c *Claim) Load(ctx context.Context) ([]byte, error) {
-	snapshot, err := c.store.q.GetCheckpoint(ctx, c.Run.JobID)
+	snapshot, err := c.store.q.GetCheckpoint(ctx, db.GetCheckpointParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -84,7 +112,7 @@ func (c *Claim) Load(ctx context.Context) ([]byte, error) {
 // Save makes the run's snapshot durable. One round trip.
 func (c *Claim) Save(ctx context.Context, snapshot []byte) error {
 	held, err := c.store.q.SaveCheckpoint(ctx, db.SaveCheckpointParams{
-		TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence, Snapshot: snapshot,
+		TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence, Snapshot: snapshot, Round: int32(c.Run.Round),
 	})
 	return c.written(held, err, "save the checkpoint")
 }
@@ -92,9 +120,9 @@ func (c *Claim) Save(ctx context.Context, snapshot []byte) error {
 // Intend writes down what is about to be done, all of it, before any of it. Changes that stand already keep their
 // outcomes. One round trip.
 func (c *Claim) Intend(ctx context.Context, changes []ownership.Change) error {
-	p := db.IntendChangesParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence}
+	p := db.IntendChangesParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence, Round: int32(c.Run.Round)}
 	for i, change := range changes {
-		p.ChangeIds = append(p.ChangeIds, change.ID)
+		p.ChangeIds = append(p.ChangeIds, ChangeRef(c.Run.Round, change.ID))
 		p.Positions = append(p.Positions, int32(i))
 		p.Changes = append(p.Changes, encode(change))
 	}
@@ -102,19 +130,36 @@ func (c *Claim) Intend(ctx context.Context, changes []ownership.Change) error {
 	return c.written(held, err, "write the intents")
 }
 
-// Changes lists the intents and what came of them.
+// Changes lists the intents of the round, in the order in which they are applied, and what came of them.
 func (c *Claim) Changes(ctx context.Context) ([]Change, error) {
-	return c.store.Changes(ctx, c.Run.JobID)
+	rows, err := c.store.q.ListChanges(ctx, db.ListChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
+	if err != nil {
+		return nil, wrap(err, "list changes")
+	}
+	return changesFrom(rows)
 }
 
-// Settle writes what came of a change. One round trip.
-func (c *Claim) Settle(ctx context.Context, changeID, outcome, message string, calls []trail.APICall) error {
+// Open lists the intents of earlier rounds of which nobody knows whether they happened.
+func (c *Claim) Open(ctx context.Context) ([]Change, error) {
+	rows, err := c.store.q.ListOpenChanges(ctx, db.ListOpenChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
+	if err != nil {
+		return nil, wrap(err, "list open changes")
+	}
+	same := make([]db.ListChangesRow, len(rows))
+	for i, row := range rows {
+		same[i] = db.ListChangesRow(row)
+	}
+	return changesFrom(same)
+}
+
+// Settle writes what came of a change, named by its Ref. One round trip.
+func (c *Claim) Settle(ctx context.Context, ref, outcome, message string, calls []trail.APICall) error {
 	if calls == nil {
 		calls = []trail.APICall{}
 	}
 	held, err := c.store.q.SettleChange(ctx, db.SettleChangeParams{
 		TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence,
-		ChangeID: changeID, Outcome: outcome, Message: message, ApiCalls: encode(calls),
+		ChangeID: ref, Outcome: outcome, Message: message, ApiCalls: encode(calls),
 	})
 	return c.written(held, err, "settle a change")
 }
@@ -182,12 +227,12 @@ func (c *Claim) Record(ctx context.Context, findings []trail.Finding) error {
 
 // Ending is how a run ends.
 type Ending struct {
-	Status       string // Succeeded or Failed
+	Status       string // Succeeded, Failed, Canceled or DeadLettered
 	Summary      string
 	Result       *Result
 	ErrorReason  string
 	ErrorMessage string
-	Sync         ownership.SyncStatus // of the team, as the run leaves it
+	Sync         ownership.SyncStatus // of the team, as the run leaves it; empty: the run does not know
 	Declared     *ownership.Desired   // what the source declared; nil where it was not read
 	Tell         []Delivery           // whom to tell
 }
@@ -200,7 +245,8 @@ type Delivery struct {
 	Payload json.RawMessage
 }
 
-// Finish ends the run, sets the team's status, queues the notifications and lets go of the team, all in one transaction.
+// Finish ends the run, buries it where it is dead-lettered, sets the team's status, queues the notifications and lets go
+// of the team, all in one transaction.
 func (c *Claim) Finish(ctx context.Context, e Ending) error {
 	return c.tx(ctx, "finish the run", func(q *db.Queries) error {
 		var result json.RawMessage
@@ -218,10 +264,20 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 				return err
 			}
 		}
-		if err := q.SetSyncStatus(ctx, db.SetSyncStatusParams{
-			TeamID: c.Run.TeamID, SyncStatus: string(e.Sync), JobID: uuid.NullUUID{UUID: c.Run.JobID, Valid: true},
-		}); err != nil {
-			return err
+		if e.Sync != "" {
+			if err := q.SetSyncStatus(ctx, db.SetSyncStatusParams{
+				TeamID: c.Run.TeamID, SyncStatus: string(e.Sync), JobID: uuid.NullUUID{UUID: c.Run.JobID, Valid: true},
+			}); err != nil {
+				return err
+			}
+		}
+		if e.Status == DeadLettered {
+			if err := q.BuryRun(ctx, db.BuryRunParams{
+				JobID: c.Run.JobID, Queue: ReconcileQueue, TeamID: c.Run.TeamID,
+				Reason: e.ErrorReason, Error: e.ErrorMessage, Attempts: int32(c.Run.Attempt),
+			}); err != nil {
+				return err
+			}
 		}
 		for _, d := range e.Tell {
 			if err := c.tell(ctx, q, d); err != nil {
@@ -229,9 +285,9 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 			}
 		}
 		// The last event is part of the transaction: whoever watches sees the end if and only if it happened.
-		last := Event{JobID: c.Run.JobID, At: time.Now(), Kind: RunSucceeded, Message: e.Summary}
-		if e.Status == Failed {
-			last.Kind, last.Message = RunFailed, e.ErrorMessage
+		last := Event{JobID: c.Run.JobID, At: time.Now(), Kind: EndOf(e.Status), Message: e.ErrorMessage}
+		if e.Status == Succeeded {
+			last.Message = e.Summary
 		}
 		if err := q.AppendEvents(ctx, appendParams([]Event{last})); err != nil {
 			return err
@@ -253,12 +309,20 @@ func (c *Claim) tell(ctx context.Context, q *db.Queries, d Delivery) error {
 	})
 }
 
-// Defer puts the run back: it waits for delay and is announced again. counted says whether this was a failed attempt;
-// a shutdown, an open breaker or a used-up quota is not.
-func (c *Claim) Defer(ctx context.Context, delay time.Duration, counted bool, reason, message string) error {
+// Postponement is why and for how long a run is put back.
+type Postponement struct {
+	Delay           time.Duration
+	Counted         bool // a failed attempt; a shutdown, an open breaker, a used-up quota or a pause is none
+	Paused          bool // the wait is not the platform's: it does not use up the run's patience
+	Reason, Message string
+}
+
+// Defer puts the run back: it waits and is announced again.
+func (c *Claim) Defer(ctx context.Context, d Postponement) error {
 	return c.tx(ctx, "defer the run", func(q *db.Queries) error {
 		if _, err := q.DeferRun(ctx, db.DeferRunParams{
-			JobID: c.Run.JobID, Fence: c.Fence, Delay: delay, Counted: counted, ErrorReason: reason, ErrorMessage: message,
+			JobID: c.Run.JobID, Fence: c.Fence, Delay: d.Delay, Counted: d.Counted, Paused: d.Paused,
+			ErrorReason: d.Reason, ErrorMessage: d.Message,
 		}); err != nil {
 			return err
 		}

@@ -27,15 +27,31 @@ type Event struct {
 
 // The kinds of event that are about a run as a whole; those about steps are flow's.
 const (
-	RunQueued    = "run_queued"
-	RunStarted   = "run_started"
-	RunDeferred  = "run_deferred"
-	RunSucceeded = "run_succeeded"
-	RunFailed    = "run_failed"
-	PlanReady    = "plan_ready"
-	ChangeDone   = "change_applied"
-	ChangeFailed = "change_failed"
+	RunQueued       = "run_queued"
+	RunStarted      = "run_started"
+	RunDeferred     = "run_deferred"
+	RunRequeued     = "run_requeued"
+	RunSucceeded    = "run_succeeded"
+	RunFailed       = "run_failed"
+	RunCanceled     = "run_canceled"
+	RunDeadLettered = "run_dead_lettered"
+	PlanReady       = "plan_ready"
+	ChangeDone      = "change_applied"
+	ChangeFailed    = "change_failed"
 )
+
+// EndOf is the kind of the event that ends a run with this status.
+func EndOf(status string) string { return "run_" + status }
+
+// Ends reports whether the event ended its run, for as long as nobody requeues it.
+func (e Event) Ends() bool {
+	switch e.Kind {
+	case RunSucceeded, RunFailed, RunCanceled, RunDeadLettered:
+		return true
+	default:
+		return false
+	}
+}
 
 // Events lists a run's events after a sequence number.
 func (s *Store) Events(ctx context.Context, jobID uuid.UUID, after int64, limit int) ([]Event, error) {
@@ -152,17 +168,23 @@ func (l *EventLog) Flush(ctx context.Context) error {
 }
 
 // EventHub tells watchers that a run has news: one LISTEN connection a process, whatever the number of watchers, and no
-// polling.
+// polling. A token may be lost while the connection is; whoever must know looks by itself now and then.
 type EventHub struct {
+	channel  string
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	mu       sync.Mutex
 	watchers map[uuid.UUID]map[chan struct{}]struct{}
 }
 
-// NewEventHub makes a hub; Run has to run for watchers to be told.
-func (s *Store) NewEventHub(log *slog.Logger) *EventHub {
-	return &EventHub{pool: s.pool, log: log, watchers: map[uuid.UUID]map[chan struct{}]struct{}{}}
+// NewEventHub makes a hub of runs' events; Run has to run for watchers to be told.
+func (s *Store) NewEventHub(log *slog.Logger) *EventHub { return s.newHub("run_events", log) }
+
+// NewControlHub makes a hub of what is asked of runs that are being worked on; see Claim.Renew.
+func (s *Store) NewControlHub(log *slog.Logger) *EventHub { return s.newHub("run_control", log) }
+
+func (s *Store) newHub(channel string, log *slog.Logger) *EventHub {
+	return &EventHub{channel: channel, pool: s.pool, log: log, watchers: map[uuid.UUID]map[chan struct{}]struct{}{}}
 }
 
 // Subscribe gives a channel that holds a token whenever the run may have news, and a function to stop. The first token
@@ -211,7 +233,7 @@ func (h *EventHub) listen(ctx context.Context) error {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN run_events"); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+h.channel); err != nil {
 		return wrap(err, "listen for events")
 	}
 	h.tellAll() // what was told while nobody listened

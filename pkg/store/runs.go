@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,11 +25,16 @@ const (
 
 // The statuses of a run.
 const (
-	Queued    = "queued"
-	Running   = "running"
-	Succeeded = "succeeded"
-	Failed    = "failed"
+	Queued       = "queued"
+	Running      = "running"
+	Succeeded    = "succeeded"
+	Failed       = "failed"
+	Canceled     = "canceled"      // by somebody
+	DeadLettered = "dead_lettered" // given up, although trying again may help: see DeadLetter
 )
+
+// Terminal reports whether a run with this status has ended.
+func Terminal(status string) bool { return status != Queued && status != Running }
 
 // TypeReconcile is the run type that makes one team true.
 const TypeReconcile = "team.reconcile"
@@ -63,7 +69,7 @@ func (s *Store) Accept(ctx context.Context, n NewRun) (jobID uuid.UUID, created 
 	}
 	row, err := s.q.AcceptRun(ctx, db.AcceptRunParams{
 		Principal: n.Principal, IdempotencyKey: key, RequestHash: n.RequestHash, JobID: id, Type: TypeReconcile,
-		TeamID: n.TeamID, Request: encode(n.Request), Trace: encode(orEmpty(n.Trace)), Queue: ReconcileQueue,
+		TeamID: n.TeamID, Request: encode(n.Request), Trace: encode(orEmpty(n.Trace)), Queue: ReconcileQueue, DryRun: n.Request.DryRun,
 	})
 	if err != nil {
 		return uuid.Nil, false, wrap(err, "accept a run")
@@ -87,11 +93,16 @@ type Run struct {
 	Request        Request
 	Trace          map[string]string
 	Attempt        int
+	Round          int     // how often it was planned
+	Lives          int     // 1, and one more for each time it was requeued
+	CanceledBy     string  // who asked to cancel it; empty: nobody
+	CancelReason   string  // why
 	Result         *Result // nil: no plan was made yet
 	Summary        string
 	ErrorReason    string
 	ErrorMessage   string
 	CreatedAt      time.Time
+	AvailableAt    time.Time // not begun before
 	StartedAt      *time.Time
 	FinishedAt     *time.Time
 }
@@ -103,13 +114,13 @@ type Result struct {
 }
 
 // Terminal reports whether the run has ended.
-func (r Run) Terminal() bool { return r.Status == Succeeded || r.Status == Failed }
+func (r Run) Terminal() bool { return Terminal(r.Status) }
 
 // Run reads one run.
 func (s *Store) Run(ctx context.Context, jobID uuid.UUID) (Run, error) {
 	row, err := s.q.GetRun(ctx, jobID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Run{}, fault.New(fault.NotFound, "there is no run "+jobID.String(), nil).WithReason("RUN_NOT_FOUND")
+		return Run{}, noRun(jobID)
 	}
 	if err != nil {
 		return Run{}, wrap(err, "read a run")
@@ -148,9 +159,10 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 func runFrom(row db.Run) (Run, error) {
 	r := Run{
 		JobID: row.JobID, Type: row.Type, TeamID: row.TeamID, Status: row.Status, RequestedBy: row.RequestedBy,
-		IdempotencyKey: row.IdempotencyKey, Attempt: int(row.Attempt), Summary: row.Summary,
+		IdempotencyKey: row.IdempotencyKey, Attempt: int(row.Attempt), Round: int(row.Round), Lives: int(row.Lives),
+		CanceledBy: row.CanceledBy, CancelReason: row.CancelReason, Summary: row.Summary,
 		ErrorReason: row.ErrorReason, ErrorMessage: row.ErrorMessage,
-		CreatedAt: row.CreatedAt, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
+		CreatedAt: row.CreatedAt, AvailableAt: row.AvailableAt, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
 	}
 	if r.IdempotencyKey == r.JobID.String() {
 		r.IdempotencyKey = "" // made up by Accept
@@ -165,21 +177,25 @@ func runFrom(row db.Run) (Run, error) {
 // Change is an intent and, once it is known, its outcome.
 type Change struct {
 	ownership.Change
+	Ref      string // names the intent within its run: the change's id, with the round where it is not the first
 	Outcome  string // empty: not known yet
 	Message  string
 	APICalls json.RawMessage
 	DoneAt   *time.Time
 }
 
-// Changes lists a run's changes in the order in which they are applied.
-func (s *Store) Changes(ctx context.Context, jobID uuid.UUID) ([]Change, error) {
-	rows, err := s.q.ListChanges(ctx, jobID)
-	if err != nil {
-		return nil, wrap(err, "list changes")
+// ChangeRef names a change of a round within its run. Rounds of programs that knew none count as the first.
+func ChangeRef(round int, changeID string) string {
+	if round <= 1 {
+		return changeID
 	}
+	return fmt.Sprintf("%s#%d", changeID, round)
+}
+
+func changesFrom(rows []db.ListChangesRow) ([]Change, error) {
 	changes := make([]Change, len(rows))
 	for i, row := range rows {
-		c := Change{Message: row.Message, APICalls: row.ApiCalls, DoneAt: row.DoneAt}
+		c := Change{Ref: row.ChangeID, Message: row.Message, APICalls: row.ApiCalls, DoneAt: row.DoneAt}
 		if row.Outcome != nil {
 			c.Outcome = *row.Outcome
 		}
@@ -189,6 +205,53 @@ func (s *Store) Changes(ctx context.Context, jobID uuid.UUID) ([]Change, error) 
 		changes[i] = c
 	}
 	return changes, nil
+}
+
+// Cancel asks for the end of a run. One that was never begun ends at once; any other is ended between two steps, by who
+// works on it. Asking twice is the same as once. A run that has ended otherwise is a Precondition. One transaction.
+func (s *Store) Cancel(ctx context.Context, jobID uuid.UUID, by, reason string) (Run, error) {
+	err := s.tx(ctx, "cancel a run", func(q *db.Queries) error {
+		run, err := q.LockRun(ctx, jobID)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return noRun(jobID)
+		case err != nil:
+			return err
+		case run.Status == Canceled || run.CanceledBy != "" && !Terminal(run.Status):
+			return nil
+		case Terminal(run.Status):
+			return fault.New(fault.Precondition, "the run has ended already: "+run.Status, nil).WithReason("RUN_ENDED")
+		case run.StartedAt != nil:
+			if err := q.AskToCancel(ctx, db.AskToCancelParams{JobID: jobID, CanceledBy: by, CancelReason: reason}); err != nil {
+				return err
+			}
+			if run.Status == Running {
+				return nil
+			}
+			return q.EnqueueRun(ctx, db.EnqueueRunParams{JobID: jobID, Queue: ReconcileQueue})
+		}
+		message := CancelMessage(by, reason)
+		if err := q.CancelQueued(ctx, db.CancelQueuedParams{JobID: jobID, CanceledBy: by, CancelReason: reason, Message: message}); err != nil {
+			return err
+		}
+		return q.AppendEvents(ctx, appendParams([]Event{{JobID: jobID, At: time.Now(), Kind: RunCanceled, Message: message}}))
+	})
+	if err != nil {
+		return Run{}, err
+	}
+	return s.Run(ctx, jobID)
+}
+
+// CancelMessage says who canceled a run, and why.
+func CancelMessage(by, reason string) string {
+	if reason == "" {
+		return "canceled by " + by
+	}
+	return "canceled by " + by + ": " + reason
+}
+
+func noRun(jobID uuid.UUID) error {
+	return fault.New(fault.NotFound, "there is no run "+jobID.String(), nil).WithReason("RUN_NOT_FOUND")
 }
 
 // encode makes JSON of our own types, which cannot fail.

@@ -27,6 +27,15 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 
 const lease = time.Minute
 
+func terms(owner string) store.Terms {
+	return store.Terms{Owner: owner, Lease: lease, PlanGoodFor: time.Minute}
+}
+
+func renew(t *testing.T, c *store.Claim) error {
+	_, err := c.Renew(t.Context())
+	return err
+}
+
 // open gives a store on a database of its own, and a way around it to look and to hurt.
 func open(t *testing.T) (*store.Store, *pgx.Conn) {
 	url := testkit.Postgres(t)
@@ -51,7 +60,7 @@ func accept(t *testing.T, s *store.Store, team string) uuid.UUID {
 }
 
 func claim(t *testing.T, s *store.Store, id uuid.UUID) *store.Claim {
-	c, err := s.Claim(t.Context(), id, "worker", lease)
+	c, err := s.Claim(t.Context(), id, terms("worker"))
 	require.NoError(t, err)
 	return c
 }
@@ -130,20 +139,20 @@ func TestClaim_OneWriterPerTeam(t *testing.T) {
 	first := claim(t, s, a)
 	require.Equal(t, 1, first.Run.Attempt)
 
-	_, err := s.Claim(t.Context(), b, "other", lease)
+	_, err := s.Claim(t.Context(), b, terms("other"))
 	require.Equal(t, "TEAM_BUSY", fault.ReasonOf(err))
 	f, _ := fault.As(err)
 	require.InDelta(t, lease.Seconds(), f.RetryAfter.Seconds(), 5)
-	_, err = s.Claim(t.Context(), a, "other", lease)
+	_, err = s.Claim(t.Context(), a, terms("other"))
 	require.Equal(t, "TEAM_BUSY", fault.ReasonOf(err))
 
 	require.NoError(t, first.Finish(t.Context(), store.Ending{Status: store.Succeeded, Sync: ownership.InSync}))
-	_, err = s.Claim(t.Context(), a, "other", lease)
+	_, err = s.Claim(t.Context(), a, terms("other"))
 	require.Equal(t, "RUN_ENDED", fault.ReasonOf(err))
 	second := claim(t, s, b)
 	require.Greater(t, second.Fence, first.Fence)
 
-	_, err = s.Claim(t.Context(), uuid.New(), "other", lease)
+	_, err = s.Claim(t.Context(), uuid.New(), terms("other"))
 	require.Equal(t, fault.NotFound, fault.KindOf(err))
 }
 
@@ -154,7 +163,7 @@ func TestClaim_ManyWorkersAtOnce_OneWins(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 30 {
 		all.Go(func() {
-			if _, err := s.Claim(t.Context(), jobs[i%3], fmt.Sprint(i), lease); err == nil {
+			if _, err := s.Claim(t.Context(), jobs[i%3], terms(fmt.Sprint(i))); err == nil {
 				won.Add(1)
 			}
 		})
@@ -173,13 +182,13 @@ func TestClaim_LeaseLost_EveryWriteIsFenced(t *testing.T) {
 	fresh := claim(t, s, id)
 
 	for name, write := range map[string]func() error{
-		"renew":  func() error { return old.Renew(t.Context()) },
+		"renew":  func() error { return renew(t, old) },
 		"save":   func() error { return old.Save(t.Context(), []byte(`{"old":true}`)) },
 		"intend": func() error { return old.Intend(t.Context(), []ownership.Change{{ID: "c2"}}) },
 		"settle": func() error { return old.Settle(t.Context(), "c1", trail.Applied, "", nil) },
 		"link":   func() error { return old.SaveLink(t.Context(), store.Link{TargetID: "POLD"}) },
 		"record": func() error { return old.Record(t.Context(), []trail.Finding{{ChangeID: "c1"}}) },
-		"defer":  func() error { return old.Defer(t.Context(), 0, true, "X", "x") },
+		"defer":  func() error { return old.Defer(t.Context(), store.Postponement{Counted: true, Reason: "X", Message: "x"}) },
 		"finish": func() error {
 			return old.Finish(t.Context(), store.Ending{Status: store.Failed, Sync: ownership.Unknown})
 		},
@@ -210,16 +219,16 @@ func TestClaim_LeaseRanOutUnnoticed_NothingIsWritten(t *testing.T) {
 	c := claim(t, s, accept(t, s, "payments"))
 	exec(t, db, "UPDATE leases SET until = now() - interval '1 second'")
 	require.Equal(t, fault.Fenced, fault.KindOf(c.Save(t.Context(), []byte(`{}`))))
-	require.Equal(t, fault.Fenced, fault.KindOf(c.Renew(t.Context())))
+	require.Equal(t, fault.Fenced, fault.KindOf(renew(t, c)))
 }
 
 func TestRenew_AfterTheEnd_DoesNotHoldTheTeam(t *testing.T) {
 	s, _ := open(t)
 	a, b := accept(t, s, "payments"), accept(t, s, "payments")
 	c := claim(t, s, a)
-	require.NoError(t, c.Renew(t.Context()))
+	require.NoError(t, renew(t, c))
 	require.NoError(t, c.Finish(t.Context(), store.Ending{Status: store.Succeeded, Sync: ownership.InSync}))
-	require.Equal(t, fault.Fenced, fault.KindOf(c.Renew(t.Context())))
+	require.Equal(t, fault.Fenced, fault.KindOf(renew(t, c)))
 	claim(t, s, b)
 }
 
@@ -351,14 +360,14 @@ func TestDefer_WaitsThenComesBackThroughTheOutbox(t *testing.T) {
 	id := accept(t, s, "payments")
 	c := claim(t, s, id)
 	exec(t, db, "DELETE FROM outbox")
-	require.NoError(t, c.Defer(t.Context(), time.Hour, false, "BREAKER_OPEN", "later"))
-	_, err := s.Claim(t.Context(), id, "w", lease)
-	require.Equal(t, "TEAM_BUSY", fault.ReasonOf(err))
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{Delay: time.Hour, Reason: "BREAKER_OPEN", Message: "later"}))
+	_, err := s.Claim(t.Context(), id, terms("w"))
+	require.Equal(t, "RUN_NOT_DUE", fault.ReasonOf(err))
 	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM outbox WHERE available_at > now() + interval '50 minutes'"))
 	exec(t, db, "UPDATE runs SET available_at = now()")
 	back := claim(t, s, id)
 	require.Equal(t, 1, back.Run.Attempt, "an interruption is not an attempt")
-	require.NoError(t, back.Defer(t.Context(), 0, true, "AWAY", "away"))
+	require.NoError(t, back.Defer(t.Context(), store.Postponement{Counted: true, Reason: "AWAY", Message: "away"}))
 	require.Equal(t, 2, claim(t, s, id).Run.Attempt)
 }
 

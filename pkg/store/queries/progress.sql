@@ -4,13 +4,14 @@ WITH held AS (
     WHERE leases.team_id = @team_id AND leases.job_id = @job_id AND leases.fence = @fence AND until > now()
     FOR UPDATE
 ), saved AS (
-    INSERT INTO checkpoints (job_id, snapshot, fence) SELECT @job_id, @snapshot, held.fence FROM held
-    ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now()
+    INSERT INTO checkpoints (job_id, snapshot, fence, round) SELECT @job_id, @snapshot, held.fence, @round FROM held
+    ON CONFLICT (job_id) DO UPDATE
+        SET snapshot = excluded.snapshot, fence = excluded.fence, round = excluded.round, updated_at = now()
 )
 SELECT count(*) FROM held;
 
 -- name: GetCheckpoint :one
-SELECT snapshot FROM checkpoints WHERE job_id = @job_id;
+SELECT snapshot FROM checkpoints WHERE job_id = @job_id AND round = @round;
 
 -- name: IntendChanges :one
 -- An intent that stands keeps its outcome: planning again after a crash must not forget what was done.
@@ -19,8 +20,8 @@ WITH held AS (
     WHERE leases.team_id = @team_id AND leases.job_id = @job_id AND leases.fence = @fence AND until > now()
     FOR UPDATE
 ), intended AS (
-    INSERT INTO changes (job_id, change_id, position, change)
-    SELECT @job_id, unnest(@change_ids::text[]), unnest(@positions::integer[]), unnest(@changes::jsonb[]) FROM held
+    INSERT INTO changes (job_id, round, change_id, position, change)
+    SELECT @job_id, @round, unnest(@change_ids::text[]), unnest(@positions::integer[]), unnest(@changes::jsonb[]) FROM held
     ON CONFLICT (job_id, change_id) DO NOTHING
 )
 SELECT count(*) FROM held;
@@ -32,13 +33,19 @@ WITH held AS (
     FOR UPDATE
 ), settled AS (
     UPDATE changes SET outcome = @outcome::text, message = @message, api_calls = @api_calls, done_at = now()
-    FROM held WHERE changes.job_id = @job_id AND change_id = @change_id AND outcome IS NULL
+    FROM held WHERE changes.job_id = @job_id AND change_id = @change_id AND coalesce(outcome, 'unknown') = 'unknown'
 )
 SELECT count(*) FROM held;
 
 -- name: ListChanges :many
-SELECT change_id, change, outcome, message, api_calls, intended_at, done_at FROM changes
-WHERE job_id = @job_id ORDER BY position;
+-- Those of one round, in their order.
+SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = @job_id AND round = @round ORDER BY position;
+
+-- name: ListOpenChanges :many
+-- Intents of earlier rounds of which nobody knows whether they happened.
+SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = @job_id AND round < @round AND coalesce(outcome, 'unknown') = 'unknown' ORDER BY round, position;
 
 -- name: AppendEvents :exec
 -- One statement a batch, whatever the number of runs in it; each run is told of once.

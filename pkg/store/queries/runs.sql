@@ -1,28 +1,44 @@
 -- name: AcceptRun :one
 -- The idempotency key decides: only the caller that inserts it gets a run and an outbox row; everybody else gets the
--- first job and the hash of its request. DO UPDATE makes a concurrent equal request wait for the first and see it.
-WITH key AS (
+-- first job and the hash of its request. DO UPDATE makes a concurrent equal request wait for the first and see it. A run
+-- of a paused team is accepted, and held until the pause ends.
+WITH pause AS (
+    SELECT pauses.until, pauses.paused_by, pauses.reason FROM pauses
+    WHERE pauses.team_id = @team_id AND pauses.until > now() AND NOT @dry_run::boolean
+), key AS (
     INSERT INTO idempotency_keys (principal, key, request_hash, job_id)
     VALUES (@principal, @idempotency_key, @request_hash, @job_id)
     ON CONFLICT (principal, key) DO UPDATE SET last_used_at = now()
     RETURNING job_id, request_hash, (xmax = 0)::boolean AS created
 ), run AS (
-    INSERT INTO runs (job_id, type, team_id, status, requested_by, idempotency_key, request, trace)
-    SELECT key.job_id, @type, @team_id, 'queued', @principal, @idempotency_key, @request, @trace
-    FROM key WHERE key.created
+    INSERT INTO runs (
+        job_id, type, team_id, status, requested_by, idempotency_key, request, trace,
+        available_at, announced_at, due_since, error_reason, error_message
+    )
+    SELECT key.job_id, @type, @team_id, 'queued', @principal, @idempotency_key, @request, @trace,
+        coalesce(pause.until, now()), coalesce(pause.until, now()), coalesce(pause.until, now()),
+        CASE WHEN pause.until IS NULL THEN '' ELSE 'TEAM_PAUSED' END, coalesce('paused by ' || pause.paused_by || ': ' || pause.reason, '')
+    FROM key LEFT JOIN pause ON true WHERE key.created
 ), outgoing AS (
-    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
-    SELECT @queue, @team_id, key.job_id || ':1', jsonb_build_object('job_id', key.job_id), @trace
-    FROM key WHERE key.created
+    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+    SELECT @queue, @team_id, key.job_id || ':1', jsonb_build_object('job_id', key.job_id), @trace, coalesce(pause.until, now())
+    FROM key LEFT JOIN pause ON true WHERE key.created
 )
 SELECT job_id, request_hash, created FROM key;
 
 -- name: ClaimRun :one
 -- Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
--- is not to be done (now). The run's row is locked first, so two workers cannot both pass.
+-- is not to be done (now). The run's row is locked first, so two workers cannot both pass. Without a plan that is young
+-- enough to be applied, a new round begins.
 WITH run AS (
-    SELECT runs.job_id, runs.team_id FROM runs
+    SELECT runs.job_id, runs.team_id, EXISTS (
+        SELECT FROM checkpoints WHERE checkpoints.job_id = runs.job_id AND checkpoints.round = runs.round
+          AND checkpoints.updated_at > now() - @plan_good_for::interval
+    ) AS planned
+    FROM runs
     WHERE runs.job_id = @job_id AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
+      AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
+           OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
     FOR UPDATE
 ), lease AS (
     INSERT INTO leases AS held (team_id, job_id, owner, fence, until)
@@ -33,15 +49,23 @@ WITH run AS (
     RETURNING held.job_id, held.fence
 )
 UPDATE runs SET
-    status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now())
-FROM lease WHERE runs.job_id = lease.job_id
-RETURNING runs.*;
+    status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now()),
+    round = CASE WHEN run.planned THEN runs.round ELSE runs.round + 1 END
+FROM lease JOIN run ON run.job_id = lease.job_id WHERE runs.job_id = lease.job_id
+RETURNING sqlc.embed(runs), (now() - runs.due_since)::interval AS waited;
 
 -- name: RenewLease :one
 -- Only a lease that still runs: one that was let go must not come back, one that ran out may be another's any moment.
-UPDATE leases SET until = now() + @lease::interval
-WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence AND until > now()
-RETURNING until;
+-- What somebody asked of the run meanwhile comes back with it.
+WITH renewed AS (
+    UPDATE leases SET until = now() + @lease::interval
+    WHERE leases.team_id = @team_id AND leases.job_id = @job_id AND leases.fence = @fence AND leases.until > now()
+    RETURNING leases.job_id, leases.team_id
+)
+SELECT runs.canceled_by, runs.cancel_reason, coalesce(pauses.until - now(), interval '0')::interval AS paused_for,
+    coalesce(pauses.paused_by, '')::text AS paused_by, coalesce(pauses.reason, '')::text AS pause_reason
+FROM renewed JOIN runs ON runs.job_id = renewed.job_id
+LEFT JOIN pauses ON pauses.team_id = renewed.team_id AND pauses.until > now();
 
 -- name: HoldLease :one
 -- Locks the lease for the rest of the transaction and proves that it is still ours; no row: fenced off.
@@ -66,8 +90,10 @@ ORDER BY job_id DESC
 LIMIT @page_size;
 
 -- name: DeferRun :execrows
+-- A pause is somebody's decision: it does not use up the run's patience.
 UPDATE runs SET
     status = 'queued', available_at = now() + @delay::interval, announced_at = now() + @delay::interval,
+    due_since = CASE WHEN @paused::boolean THEN now() + @delay::interval ELSE due_since END,
     announcements = announcements + 1, error_reason = @error_reason, error_message = @error_message,
     attempt = CASE WHEN @counted::boolean THEN attempt ELSE attempt - 1 END
 WHERE job_id = @job_id AND fence = @fence AND status = 'running';
@@ -123,6 +149,31 @@ SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_
 -- name: ClaimObstacle :one
 -- Why a run could not be claimed, and how long the obstacle lasts at most.
 SELECT runs.status,
-    greatest(runs.available_at - now(), coalesce(leases.until - now(), interval '0'))::interval AS wait
-FROM runs LEFT JOIN leases ON leases.team_id = runs.team_id
+    (runs.available_at - now())::interval AS not_due_for,
+    coalesce(leases.until - now(), interval '0')::interval AS busy_for,
+    coalesce(pauses.until - now(), interval '0')::interval AS paused_for
+FROM runs
+LEFT JOIN leases ON leases.team_id = runs.team_id
+LEFT JOIN pauses ON pauses.team_id = runs.team_id AND pauses.until > now()
 WHERE runs.job_id = @job_id;
+
+-- name: LockRun :one
+SELECT * FROM runs WHERE job_id = @job_id FOR UPDATE;
+
+-- name: CancelQueued :exec
+-- A run that was never begun has nothing to settle.
+UPDATE runs SET
+    status = 'canceled', finished_at = now(), canceled_by = @canceled_by, cancel_reason = @cancel_reason,
+    error_reason = 'RUN_CANCELED', error_message = @message, summary = @message
+WHERE job_id = @job_id AND status = 'queued';
+
+-- name: AskToCancel :exec
+-- Whoever works on the run, or takes it up next, ends it between two steps.
+WITH asked AS (
+    UPDATE runs SET
+        canceled_by = @canceled_by, cancel_reason = @cancel_reason,
+        available_at = now(), announced_at = now(), announcements = announcements + 1
+    WHERE runs.job_id = @job_id
+    RETURNING runs.job_id
+)
+SELECT pg_notify('run_control', job_id::text) FROM asked;

@@ -21,6 +21,7 @@ type Change struct {
 	ApiCalls   json.RawMessage
 	IntendedAt time.Time
 	DoneAt     *time.Time
+	Round      int32
 }
 
 type Checkpoint struct {
@@ -28,11 +29,28 @@ type Checkpoint struct {
 	Snapshot  json.RawMessage
 	Fence     int64
 	UpdatedAt time.Time
+	Round     int32
 }
 
 type Chore struct {
 	Name   string
 	DoneAt time.Time
+}
+
+type DeadLetter struct {
+	LetterID  uuid.UUID
+	Kind      string
+	Status    string
+	Queue     string
+	TeamID    string
+	MessageID string
+	Body      string
+	Reason    string
+	Error     string
+	Attempts  int32
+	DiedAt    time.Time
+	SettledAt *time.Time
+	SettledBy string
 }
 
 type Delivery struct {
@@ -99,6 +117,14 @@ type Outbox struct {
 	AvailableAt time.Time
 }
 
+type Pause struct {
+	TeamID   string
+	Reason   string
+	PausedBy string
+	PausedAt time.Time
+	Until    time.Time
+}
+
 type Run struct {
 	JobID          uuid.UUID
 	Type           string
@@ -120,6 +146,11 @@ type Run struct {
 	CreatedAt      time.Time
 	StartedAt      *time.Time
 	FinishedAt     *time.Time
+	DueSince       time.Time
+	Round          int32
+	Lives          int32
+	CanceledBy     string
+	CancelReason   string
 }
 
 type RunEvent struct {
@@ -146,4 +177,11 @@ type TrailHead struct {
 	OnlyRow bool
 	Seq     int64
 	Hash    string
+}
+
+type UpstreamReport struct {
+	Process    string
+	Platform   string
+	Report     json.RawMessage
+	ReportedAt time.Time
 }

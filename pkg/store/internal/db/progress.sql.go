@@ -54,11 +54,16 @@ func (q *Queries) ClaimChore(ctx context.Context, arg ClaimChoreParams) (int64, 
 }
 
 const getCheckpoint = `-- name: GetCheckpoint :one
-SELECT snapshot FROM checkpoints WHERE job_id = $1
+SELECT snapshot FROM checkpoints WHERE job_id = $1 AND round = $2
 `
 
-func (q *Queries) GetCheckpoint(ctx context.Context, jobID uuid.UUID) (json.RawMessage, error) {
-	row := q.db.QueryRow(ctx, getCheckpoint, jobID)
+type GetCheckpointParams struct {
+	JobID uuid.UUID
+	Round int32
+}
+
+func (q *Queries) GetCheckpoint(ctx context.Context, arg GetCheckpointParams) (json.RawMessage, error) {
+	row := q.db.QueryRow(ctx, getCheckpoint, arg.JobID, arg.Round)
 	var snapshot json.RawMessage
 	err := row.Scan(&snapshot)
 	return snapshot, err
@@ -70,8 +75,8 @@ WITH held AS (
     WHERE leases.team_id = $1 AND leases.job_id = $2 AND leases.fence = $3 AND until > now()
     FOR UPDATE
 ), intended AS (
-    INSERT INTO changes (job_id, change_id, position, change)
-    SELECT $2, unnest($4::text[]), unnest($5::integer[]), unnest($6::jsonb[]) FROM held
+    INSERT INTO changes (job_id, round, change_id, position, change)
+    SELECT $2, $4, unnest($5::text[]), unnest($6::integer[]), unnest($7::jsonb[]) FROM held
     ON CONFLICT (job_id, change_id) DO NOTHING
 )
 SELECT count(*) FROM held
@@ -81,6 +86,7 @@ type IntendChangesParams struct {
 	TeamID    string
 	JobID     uuid.UUID
 	Fence     int64
+	Round     int32
 	ChangeIds []string
 	Positions []int32
 	Changes   []json.RawMessage
@@ -92,6 +98,7 @@ func (q *Queries) IntendChanges(ctx context.Context, arg IntendChangesParams) (i
 		arg.TeamID,
 		arg.JobID,
 		arg.Fence,
+		arg.Round,
 		arg.ChangeIds,
 		arg.Positions,
 		arg.Changes,
@@ -102,22 +109,27 @@ func (q *Queries) IntendChanges(ctx context.Context, arg IntendChangesParams) (i
 }
 
 const listChanges = `-- name: ListChanges :many
-SELECT change_id, change, outcome, message, api_calls, intended_at, done_at FROM changes
-WHERE job_id = $1 ORDER BY position
+SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = $1 AND round = $2 ORDER BY position
 `
 
-type ListChangesRow struct {
-	ChangeID   string
-	Change     json.RawMessage
-	Outcome    *string
-	Message    string
-	ApiCalls   json.RawMessage
-	IntendedAt time.Time
-	DoneAt     *time.Time
+type ListChangesParams struct {
+	JobID uuid.UUID
+	Round int32
 }
 
-func (q *Queries) ListChanges(ctx context.Context, jobID uuid.UUID) ([]ListChangesRow, error) {
-	rows, err := q.db.Query(ctx, listChanges, jobID)
+type ListChangesRow struct {
+	ChangeID string
+	Change   json.RawMessage
+	Outcome  *string
+	Message  string
+	ApiCalls json.RawMessage
+	DoneAt   *time.Time
+}
+
+// Those of one round, in their order.
+func (q *Queries) ListChanges(ctx context.Context, arg ListChangesParams) ([]ListChangesRow, error) {
+	rows, err := q.db.Query(ctx, listChanges, arg.JobID, arg.Round)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +143,6 @@ func (q *Queries) ListChanges(ctx context.Context, jobID uuid.UUID) ([]ListChang
 			&i.Outcome,
 			&i.Message,
 			&i.ApiCalls,
-			&i.IntendedAt,
 			&i.DoneAt,
 		); err != nil {
 			return nil, err
@@ -182,14 +193,62 @@ func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]RunEv
 	return items, nil
 }
 
+const listOpenChanges = `-- name: ListOpenChanges :many
+SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = $1 AND round < $2 AND coalesce(outcome, 'unknown') = 'unknown' ORDER BY round, position
+`
+
+type ListOpenChangesParams struct {
+	JobID uuid.UUID
+	Round int32
+}
+
+type ListOpenChangesRow struct {
+	ChangeID string
+	Change   json.RawMessage
+	Outcome  *string
+	Message  string
+	ApiCalls json.RawMessage
+	DoneAt   *time.Time
+}
+
+// Intents of earlier rounds of which nobody knows whether they happened.
+func (q *Queries) ListOpenChanges(ctx context.Context, arg ListOpenChangesParams) ([]ListOpenChangesRow, error) {
+	rows, err := q.db.Query(ctx, listOpenChanges, arg.JobID, arg.Round)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListOpenChangesRow{}
+	for rows.Next() {
+		var i ListOpenChangesRow
+		if err := rows.Scan(
+			&i.ChangeID,
+			&i.Change,
+			&i.Outcome,
+			&i.Message,
+			&i.ApiCalls,
+			&i.DoneAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const saveCheckpoint = `-- name: SaveCheckpoint :one
 WITH held AS (
     SELECT fence FROM leases
     WHERE leases.team_id = $1 AND leases.job_id = $2 AND leases.fence = $3 AND until > now()
     FOR UPDATE
 ), saved AS (
-    INSERT INTO checkpoints (job_id, snapshot, fence) SELECT $2, $4, held.fence FROM held
-    ON CONFLICT (job_id) DO UPDATE SET snapshot = excluded.snapshot, fence = excluded.fence, updated_at = now()
+    INSERT INTO checkpoints (job_id, snapshot, fence, round) SELECT $2, $4, held.fence, $5 FROM held
+    ON CONFLICT (job_id) DO UPDATE
+        SET snapshot = excluded.snapshot, fence = excluded.fence, round = excluded.round, updated_at = now()
 )
 SELECT count(*) FROM held
 `
@@ -199,6 +258,7 @@ type SaveCheckpointParams struct {
 	JobID    uuid.UUID
 	Fence    int64
 	Snapshot json.RawMessage
+	Round    int32
 }
 
 func (q *Queries) SaveCheckpoint(ctx context.Context, arg SaveCheckpointParams) (int64, error) {
@@ -207,6 +267,7 @@ func (q *Queries) SaveCheckpoint(ctx context.Context, arg SaveCheckpointParams) 
 		arg.JobID,
 		arg.Fence,
 		arg.Snapshot,
+		arg.Round,
 	)
 	var count int64
 	err := row.Scan(&count)
@@ -220,7 +281,7 @@ WITH held AS (
     FOR UPDATE
 ), settled AS (
     UPDATE changes SET outcome = $4::text, message = $5, api_calls = $6, done_at = now()
-    FROM held WHERE changes.job_id = $2 AND change_id = $7 AND outcome IS NULL
+    FROM held WHERE changes.job_id = $2 AND change_id = $7 AND coalesce(outcome, 'unknown') = 'unknown'
 )
 SELECT count(*) FROM held
 `

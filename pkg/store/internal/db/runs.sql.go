@@ -8,36 +8,45 @@ package db
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/google/uuid"
+	"time"
 )
 
 const acceptRun = `-- name: AcceptRun :one
-WITH key AS (
+WITH pause AS (
+    SELECT pauses.until, pauses.paused_by, pauses.reason FROM pauses
+    WHERE pauses.team_id = $1 AND pauses.until > now() AND NOT $2::boolean
+), key AS (
     INSERT INTO idempotency_keys (principal, key, request_hash, job_id)
-    VALUES ($1, $2, $3, $4)
+    VALUES ($3, $4, $5, $6)
     ON CONFLICT (principal, key) DO UPDATE SET last_used_at = now()
     RETURNING job_id, request_hash, (xmax = 0)::boolean AS created
 ), run AS (
-    INSERT INTO runs (job_id, type, team_id, status, requested_by, idempotency_key, request, trace)
-    SELECT key.job_id, $5, $6, 'queued', $1, $2, $7, $8
-    FROM key WHERE key.created
+    INSERT INTO runs (
+        job_id, type, team_id, status, requested_by, idempotency_key, request, trace,
+        available_at, announced_at, due_since, error_reason, error_message
+    )
+    SELECT key.job_id, $7, $1, 'queued', $3, $4, $8, $9,
+        coalesce(pause.until, now()), coalesce(pause.until, now()), coalesce(pause.until, now()),
+        CASE WHEN pause.until IS NULL THEN '' ELSE 'TEAM_PAUSED' END, coalesce('paused by ' || pause.paused_by || ': ' || pause.reason, '')
+    FROM key LEFT JOIN pause ON true WHERE key.created
 ), outgoing AS (
-    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
-    SELECT $9, $6, key.job_id || ':1', jsonb_build_object('job_id', key.job_id), $8
-    FROM key WHERE key.created
+    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+    SELECT $10, $1, key.job_id || ':1', jsonb_build_object('job_id', key.job_id), $9, coalesce(pause.until, now())
+    FROM key LEFT JOIN pause ON true WHERE key.created
 )
 SELECT job_id, request_hash, created FROM key
 `
 
 type AcceptRunParams struct {
+	TeamID         string
+	DryRun         bool
 	Principal      string
 	IdempotencyKey string
 	RequestHash    []byte
 	JobID          uuid.UUID
 	Type           string
-	TeamID         string
 	Request        json.RawMessage
 	Trace          json.RawMessage
 	Queue          string
@@ -50,15 +59,17 @@ type AcceptRunRow struct {
 }
 
 // The idempotency key decides: only the caller that inserts it gets a run and an outbox row; everybody else gets the
-// first job and the hash of its request. DO UPDATE makes a concurrent equal request wait for the first and see it.
+// first job and the hash of its request. DO UPDATE makes a concurrent equal request wait for the first and see it. A run
+// of a paused team is accepted, and held until the pause ends.
 func (q *Queries) AcceptRun(ctx context.Context, arg AcceptRunParams) (AcceptRunRow, error) {
 	row := q.db.QueryRow(ctx, acceptRun,
+		arg.TeamID,
+		arg.DryRun,
 		arg.Principal,
 		arg.IdempotencyKey,
 		arg.RequestHash,
 		arg.JobID,
 		arg.Type,
-		arg.TeamID,
 		arg.Request,
 		arg.Trace,
 		arg.Queue,
@@ -103,77 +114,161 @@ func (q *Queries) AnnounceStranded(ctx context.Context, arg AnnounceStrandedPara
 	return result.RowsAffected(), nil
 }
 
+const askToCancel = `-- name: AskToCancel :exec
+WITH asked AS (
+    UPDATE runs SET
+        canceled_by = $1, cancel_reason = $2,
+        available_at = now(), announced_at = now(), announcements = announcements + 1
+    WHERE runs.job_id = $3
+    RETURNING runs.job_id
+)
+SELECT pg_notify('run_control', job_id::text) FROM asked
+`
+
+type AskToCancelParams struct {
+	CanceledBy   string
+	CancelReason string
+	JobID        uuid.UUID
+}
+
+// Whoever works on the run, or takes it up next, ends it between two steps.
+func (q *Queries) AskToCancel(ctx context.Context, arg AskToCancelParams) error {
+	_, err := q.db.Exec(ctx, askToCancel, arg.CanceledBy, arg.CancelReason, arg.JobID)
+	return err
+}
+
+const cancelQueued = `-- name: CancelQueued :exec
+UPDATE runs SET
+    status = 'canceled', finished_at = now(), canceled_by = $1, cancel_reason = $2,
+    error_reason = 'RUN_CANCELED', error_message = $3, summary = $3
+WHERE job_id = $4 AND status = 'queued'
+`
+
+type CancelQueuedParams struct {
+	CanceledBy   string
+	CancelReason string
+	Message      string
+	JobID        uuid.UUID
+}
+
+// A run that was never begun has nothing to settle.
+func (q *Queries) CancelQueued(ctx context.Context, arg CancelQueuedParams) error {
+	_, err := q.db.Exec(ctx, cancelQueued,
+		arg.CanceledBy,
+		arg.CancelReason,
+		arg.Message,
+		arg.JobID,
+	)
+	return err
+}
+
 const claimObstacle = `-- name: ClaimObstacle :one
 SELECT runs.status,
-    greatest(runs.available_at - now(), coalesce(leases.until - now(), interval '0'))::interval AS wait
-FROM runs LEFT JOIN leases ON leases.team_id = runs.team_id
+    (runs.available_at - now())::interval AS not_due_for,
+    coalesce(leases.until - now(), interval '0')::interval AS busy_for,
+    coalesce(pauses.until - now(), interval '0')::interval AS paused_for
+FROM runs
+LEFT JOIN leases ON leases.team_id = runs.team_id
+LEFT JOIN pauses ON pauses.team_id = runs.team_id AND pauses.until > now()
 WHERE runs.job_id = $1
 `
 
 type ClaimObstacleRow struct {
-	Status string
-	Wait   time.Duration
+	Status    string
+	NotDueFor time.Duration
+	BusyFor   time.Duration
+	PausedFor time.Duration
 }
 
 // Why a run could not be claimed, and how long the obstacle lasts at most.
 func (q *Queries) ClaimObstacle(ctx context.Context, jobID uuid.UUID) (ClaimObstacleRow, error) {
 	row := q.db.QueryRow(ctx, claimObstacle, jobID)
 	var i ClaimObstacleRow
-	err := row.Scan(&i.Status, &i.Wait)
+	err := row.Scan(
+		&i.Status,
+		&i.NotDueFor,
+		&i.BusyFor,
+		&i.PausedFor,
+	)
 	return i, err
 }
 
 const claimRun = `-- name: ClaimRun :one
 WITH run AS (
-    SELECT runs.job_id, runs.team_id FROM runs
-    WHERE runs.job_id = $1 AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
+    SELECT runs.job_id, runs.team_id, EXISTS (
+        SELECT FROM checkpoints WHERE checkpoints.job_id = runs.job_id AND checkpoints.round = runs.round
+          AND checkpoints.updated_at > now() - $1::interval
+    ) AS planned
+    FROM runs
+    WHERE runs.job_id = $2 AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
+      AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
+           OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
     FOR UPDATE
 ), lease AS (
     INSERT INTO leases AS held (team_id, job_id, owner, fence, until)
-    SELECT run.team_id, run.job_id, $2, 1, now() + $3::interval FROM run
+    SELECT run.team_id, run.job_id, $3, 1, now() + $4::interval FROM run
     ON CONFLICT (team_id) DO UPDATE
         SET job_id = excluded.job_id, owner = excluded.owner, fence = held.fence + 1, until = excluded.until
         WHERE held.until <= now()
     RETURNING held.job_id, held.fence
 )
 UPDATE runs SET
-    status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now())
-FROM lease WHERE runs.job_id = lease.job_id
-RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at
+    status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now()),
+    round = CASE WHEN run.planned THEN runs.round ELSE runs.round + 1 END
+FROM lease JOIN run ON run.job_id = lease.job_id WHERE runs.job_id = lease.job_id
+RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at, runs.due_since, runs.round, runs.lives, runs.canceled_by, runs.cancel_reason, (now() - runs.due_since)::interval AS waited
 `
 
 type ClaimRunParams struct {
-	JobID uuid.UUID
-	Owner string
-	Lease time.Duration
+	PlanGoodFor time.Duration
+	JobID       uuid.UUID
+	Owner       string
+	Lease       time.Duration
+}
+
+type ClaimRunRow struct {
+	Run    Run
+	Waited time.Duration
 }
 
 // Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
-// is not to be done (now). The run's row is locked first, so two workers cannot both pass.
-func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (Run, error) {
-	row := q.db.QueryRow(ctx, claimRun, arg.JobID, arg.Owner, arg.Lease)
-	var i Run
+// is not to be done (now). The run's row is locked first, so two workers cannot both pass. Without a plan that is young
+// enough to be applied, a new round begins.
+func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (ClaimRunRow, error) {
+	row := q.db.QueryRow(ctx, claimRun,
+		arg.PlanGoodFor,
+		arg.JobID,
+		arg.Owner,
+		arg.Lease,
+	)
+	var i ClaimRunRow
 	err := row.Scan(
-		&i.JobID,
-		&i.Type,
-		&i.TeamID,
-		&i.Status,
-		&i.RequestedBy,
-		&i.IdempotencyKey,
-		&i.Request,
-		&i.Trace,
-		&i.Attempt,
-		&i.Fence,
-		&i.AvailableAt,
-		&i.AnnouncedAt,
-		&i.Announcements,
-		&i.Result,
-		&i.Summary,
-		&i.ErrorReason,
-		&i.ErrorMessage,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
+		&i.Run.JobID,
+		&i.Run.Type,
+		&i.Run.TeamID,
+		&i.Run.Status,
+		&i.Run.RequestedBy,
+		&i.Run.IdempotencyKey,
+		&i.Run.Request,
+		&i.Run.Trace,
+		&i.Run.Attempt,
+		&i.Run.Fence,
+		&i.Run.AvailableAt,
+		&i.Run.AnnouncedAt,
+		&i.Run.Announcements,
+		&i.Run.Result,
+		&i.Run.Summary,
+		&i.Run.ErrorReason,
+		&i.Run.ErrorMessage,
+		&i.Run.CreatedAt,
+		&i.Run.StartedAt,
+		&i.Run.FinishedAt,
+		&i.Run.DueSince,
+		&i.Run.Round,
+		&i.Run.Lives,
+		&i.Run.CanceledBy,
+		&i.Run.CancelReason,
+		&i.Waited,
 	)
 	return i, err
 }
@@ -181,13 +276,15 @@ func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (Run, error)
 const deferRun = `-- name: DeferRun :execrows
 UPDATE runs SET
     status = 'queued', available_at = now() + $1::interval, announced_at = now() + $1::interval,
-    announcements = announcements + 1, error_reason = $2, error_message = $3,
-    attempt = CASE WHEN $4::boolean THEN attempt ELSE attempt - 1 END
-WHERE job_id = $5 AND fence = $6 AND status = 'running'
+    due_since = CASE WHEN $2::boolean THEN now() + $1::interval ELSE due_since END,
+    announcements = announcements + 1, error_reason = $3, error_message = $4,
+    attempt = CASE WHEN $5::boolean THEN attempt ELSE attempt - 1 END
+WHERE job_id = $6 AND fence = $7 AND status = 'running'
 `
 
 type DeferRunParams struct {
 	Delay        time.Duration
+	Paused       bool
 	ErrorReason  string
 	ErrorMessage string
 	Counted      bool
@@ -195,9 +292,11 @@ type DeferRunParams struct {
 	Fence        int64
 }
 
+// A pause is somebody's decision: it does not use up the run's patience.
 func (q *Queries) DeferRun(ctx context.Context, arg DeferRunParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deferRun,
 		arg.Delay,
+		arg.Paused,
 		arg.ErrorReason,
 		arg.ErrorMessage,
 		arg.Counted,
@@ -270,7 +369,7 @@ func (q *Queries) FinishRun(ctx context.Context, arg FinishRunParams) (int64, er
 }
 
 const getRun = `-- name: GetRun :one
-SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at FROM runs WHERE job_id = $1
+SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason FROM runs WHERE job_id = $1
 `
 
 func (q *Queries) GetRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
@@ -297,6 +396,11 @@ func (q *Queries) GetRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.DueSince,
+		&i.Round,
+		&i.Lives,
+		&i.CanceledBy,
+		&i.CancelReason,
 	)
 	return i, err
 }
@@ -348,7 +452,7 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 }
 
 const listRuns = `-- name: ListRuns :many
-SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at FROM runs
+SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason FROM runs
 WHERE ($1::uuid = '00000000-0000-0000-0000-000000000000' OR job_id < $1)
   AND ($2::text = '' OR team_id = $2)
   AND ($3::text = '' OR status = $3)
@@ -402,6 +506,11 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Run, erro
 			&i.CreatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
+			&i.DueSince,
+			&i.Round,
+			&i.Lives,
+			&i.CanceledBy,
+			&i.CancelReason,
 		); err != nil {
 			return nil, err
 		}
@@ -411,6 +520,43 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Run, erro
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockRun = `-- name: LockRun :one
+SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason FROM runs WHERE job_id = $1 FOR UPDATE
+`
+
+func (q *Queries) LockRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
+	row := q.db.QueryRow(ctx, lockRun, jobID)
+	var i Run
+	err := row.Scan(
+		&i.JobID,
+		&i.Type,
+		&i.TeamID,
+		&i.Status,
+		&i.RequestedBy,
+		&i.IdempotencyKey,
+		&i.Request,
+		&i.Trace,
+		&i.Attempt,
+		&i.Fence,
+		&i.AvailableAt,
+		&i.AnnouncedAt,
+		&i.Announcements,
+		&i.Result,
+		&i.Summary,
+		&i.ErrorReason,
+		&i.ErrorMessage,
+		&i.CreatedAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.DueSince,
+		&i.Round,
+		&i.Lives,
+		&i.CanceledBy,
+		&i.CancelReason,
+	)
+	return i, err
 }
 
 const releaseLease = `-- name: ReleaseLease :exec
@@ -429,9 +575,15 @@ func (q *Queries) ReleaseLease(ctx context.Context, arg ReleaseLeaseParams) erro
 }
 
 const renewLease = `-- name: RenewLease :one
-UPDATE leases SET until = now() + $1::interval
-WHERE team_id = $2 AND job_id = $3 AND fence = $4 AND until > now()
-RETURNING until
+WITH renewed AS (
+    UPDATE leases SET until = now() + $1::interval
+    WHERE leases.team_id = $2 AND leases.job_id = $3 AND leases.fence = $4 AND leases.until > now()
+    RETURNING leases.job_id, leases.team_id
+)
+SELECT runs.canceled_by, runs.cancel_reason, coalesce(pauses.until - now(), interval '0')::interval AS paused_for,
+    coalesce(pauses.paused_by, '')::text AS paused_by, coalesce(pauses.reason, '')::text AS pause_reason
+FROM renewed JOIN runs ON runs.job_id = renewed.job_id
+LEFT JOIN pauses ON pauses.team_id = renewed.team_id AND pauses.until > now()
 `
 
 type RenewLeaseParams struct {
@@ -441,17 +593,32 @@ type RenewLeaseParams struct {
 	Fence  int64
 }
 
+type RenewLeaseRow struct {
+	CanceledBy   string
+	CancelReason string
+	PausedFor    time.Duration
+	PausedBy     string
+	PauseReason  string
+}
+
 // Only a lease that still runs: one that was let go must not come back, one that ran out may be another's any moment.
-func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (time.Time, error) {
+// What somebody asked of the run meanwhile comes back with it.
+func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (RenewLeaseRow, error) {
 	row := q.db.QueryRow(ctx, renewLease,
 		arg.Lease,
 		arg.TeamID,
 		arg.JobID,
 		arg.Fence,
 	)
-	var until time.Time
-	err := row.Scan(&until)
-	return until, err
+	var i RenewLeaseRow
+	err := row.Scan(
+		&i.CanceledBy,
+		&i.CancelReason,
+		&i.PausedFor,
+		&i.PausedBy,
+		&i.PauseReason,
+	)
+	return i, err
 }
 
 const takeOutbox = `-- name: TakeOutbox :many

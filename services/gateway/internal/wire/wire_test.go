@@ -120,7 +120,7 @@ func TestWatch_RunIsDone_EventsArriveUpToTheEnd(t *testing.T) {
 			}
 		})
 	}
-	claim, err := s.db.Claim(t.Context(), jobID, "worker", time.Minute)
+	claim, err := s.db.Claim(t.Context(), jobID, store.Terms{Owner: "worker", Lease: time.Minute})
 	require.NoError(t, err)
 	events := s.db.NewEventLog(slog.New(slog.DiscardHandler))
 	step := func(kind flow.EventKind, name string) {

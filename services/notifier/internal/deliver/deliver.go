@@ -71,13 +71,42 @@ func New(s *store.Store, to Slack, log *slog.Logger, opts Options) *Deliverer {
 // Handle is the queue.Handler. An error leaves the message in the queue; a message that cannot be read ends among the
 // dead letters, where somebody sees it.
 func (d *Deliverer) Handle(ctx context.Context, m queue.Received) error {
+	key, err := keyOf(m)
+	if err != nil {
+		return d.bury(ctx, m, err)
+	}
+	err = d.deliver(telemetry.With(ctx, slog.String("delivery_key", key)), key)
+	if fault.Is(err, fault.NotFound) {
+		return d.bury(ctx, m, err)
+	}
+	return err
+}
+
+// HandleDead takes what the queue itself gave up on. A delivery that it names is not lost by that: it is announced again
+// for as long as it is pending. Only a message that names none is kept.
+func (d *Deliverer) HandleDead(ctx context.Context, m queue.Received) error {
+	key, err := keyOf(m)
+	if err != nil {
+		return d.bury(ctx, m, err)
+	}
+	d.log.WarnContext(ctx, "the queue gave up a message; its delivery is announced again", "delivery_key", key, "message_id", m.ID)
+	return nil
+}
+
+// keyOf reads which delivery a message names.
+func keyOf(m queue.Received) (string, error) {
 	var body struct {
 		Key string `json:"delivery_key"`
 	}
 	if err := json.Unmarshal(m.Body, &body); err != nil || body.Key == "" {
-		return fault.New(fault.Invalid, "the message names no delivery", err)
+		return "", fault.New(fault.Invalid, "the message names no delivery", err).WithReason("MESSAGE_UNREADABLE")
 	}
-	return d.deliver(telemetry.With(ctx, slog.String("delivery_key", body.Key)), body.Key)
+	return body.Key, nil
+}
+
+func (d *Deliverer) bury(ctx context.Context, m queue.Received, cause error) error {
+	d.log.ErrorContext(ctx, "message dead-lettered", "message_id", m.ID, "queue", m.Queue, "error", cause)
+	return d.store.Bury(ctx, store.NotificationsQueue, m, cause)
 }
 
 func (d *Deliverer) deliver(ctx context.Context, key string) error {

@@ -80,7 +80,7 @@ func (r *rig) ended(t *testing.T, payload any) string {
 	team := fmt.Sprintf("team-%d", r.runs)
 	jobID, _, err := r.store.Accept(t.Context(), store.NewRun{Principal: "ann", RequestHash: []byte("x"), TeamID: team})
 	require.NoError(t, err)
-	claim, err := r.store.Claim(t.Context(), jobID, "worker", time.Minute)
+	claim, err := r.store.Claim(t.Context(), jobID, store.Terms{Owner: "worker", Lease: time.Minute})
 	require.NoError(t, err)
 	content, err := json.Marshal(payload)
 	require.NoError(t, err)
@@ -380,13 +380,34 @@ func TestHandle_NoticeThatCannotBeRead_Fails(t *testing.T) {
 	require.Equal(t, store.Undelivered, r.state(t, key).Status)
 }
 
-func TestHandle_Poison_IsAnErrorSoThatItEndsAmongTheDeadLetters(t *testing.T) {
+func TestHandle_Poison_EndsAmongTheDeadLettersOnce(t *testing.T) {
 	r := newRig(t)
 	d := r.deliverer(nil, deliver.Options{})
-	for _, body := range []string{"", "{", `{}`, `{"delivery_key":7}`, `{"delivery_key":"unknown"}`} {
-		require.Error(t, d.Handle(t.Context(), queue.Received{Body: []byte(body)}), body)
+	bodies := []string{"", "{", `{}`, `{"delivery_key":7}`, `{"delivery_key":"unknown"}`, "\xff\x00"}
+	for i, body := range bodies {
+		m := queue.Received{ID: fmt.Sprint(i), Body: []byte(body), ReceiveCount: 1}
+		require.NoError(t, d.Handle(t.Context(), m), body)
+		require.NoError(t, d.Handle(t.Context(), m), "the queue delivers at least once")
 	}
 	require.Empty(t, r.posted(t))
+	letters, err := r.store.DeadLetters(t.Context(), store.DeadLetterFilter{Kind: store.MessageLetter, Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, letters, len(bodies))
+	for _, l := range letters {
+		require.Equal(t, store.NotificationsQueue, l.Queue)
+		require.NotEmpty(t, l.Error)
+	}
+}
+
+func TestHandleDead_NamedDelivery_IsLeftToItsAnnouncement(t *testing.T) {
+	r := newRig(t)
+	d := r.deliverer(nil, deliver.Options{})
+	require.NoError(t, d.HandleDead(t.Context(), queue.Received{ID: "1", Body: []byte(`{"delivery_key":"k"}`)}))
+	require.NoError(t, d.HandleDead(t.Context(), queue.Received{ID: "2", Body: []byte(`nonsense`)}))
+	letters, err := r.store.DeadLetters(t.Context(), store.DeadLetterFilter{Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Equal(t, "nonsense", letters[0].Body)
 }
 
 // TestPipeline_OutboxToSlack runs the real thing: relay, SQS, consumer, Slack. Messages come twice, and each is told once.

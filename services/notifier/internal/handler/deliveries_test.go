@@ -48,7 +48,7 @@ func (r *rig) ended(t *testing.T, channels ...string) (jobID uuid.UUID) {
 	team := fmt.Sprintf("team-%d", r.runs)
 	jobID, _, err := r.store.Accept(t.Context(), store.NewRun{Principal: "ann", RequestHash: []byte("x"), TeamID: team})
 	require.NoError(t, err)
-	claim, err := r.store.Claim(t.Context(), jobID, "worker", time.Minute)
+	claim, err := r.store.Claim(t.Context(), jobID, store.Terms{Owner: "worker", Lease: time.Minute})
 	require.NoError(t, err)
 	ending := store.Ending{Status: store.Succeeded, Sync: ownership.InSync}
 	for _, channel := range channels {

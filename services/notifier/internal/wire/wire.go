@@ -53,6 +53,8 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	deliverer := deliver.New(db, toSlack(s, cfg), s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
 	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{})
 	s.Serve("consumer", consumer.Run)
+	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.NotificationsQueue), deliverer.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
+	s.Serve("consumer of dead letters", dead.Run)
 	return serve(ctx, s, cfg, &handler.Deliveries{Store: db, Poke: relay.Poke})
 }
 

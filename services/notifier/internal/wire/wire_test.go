@@ -89,7 +89,7 @@ func newAround(t *testing.T) *around {
 func (a *around) ended(t *testing.T, team string) (key string) {
 	jobID, _, err := a.store.Accept(t.Context(), store.NewRun{Principal: "ann", RequestHash: []byte("x"), TeamID: team})
 	require.NoError(t, err)
-	claim, err := a.store.Claim(t.Context(), jobID, "worker", time.Minute)
+	claim, err := a.store.Claim(t.Context(), jobID, store.Terms{Owner: "worker", Lease: time.Minute})
 	require.NoError(t, err)
 	payload, err := json.Marshal(notice.RunFinished{JobID: jobID.String(), TeamID: team, Status: "succeeded", Summary: "1 member added"})
 	require.NoError(t, err)

@@ -90,14 +90,20 @@ func consume(ctx context.Context, s *service.Service, db *store.Store, flow *rec
 	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
 	s.Go("outbox relay", relay.Run)
 
-	worker := work.New(db, flow, events, relay.Poke, s.Log, work.Options{
-		Owner: owner(), Lease: cfg.Work.Lease, MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff,
-		Patience: cfg.Work.Patience,
+	control := db.NewControlHub(s.Log)
+	s.Go("control hub", control.Run)
+	worker := work.New(db, flow, events, control, relay.Poke, s.Log, work.Options{
+		Terms:       store.Terms{Owner: owner(), Lease: cfg.Work.Lease, PlanGoodFor: cfg.Work.PlanGoodFor},
+		MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff, Patience: cfg.Work.Patience, Attempt: cfg.Work.Attempt,
 	})
 	consumer := queue.NewConsumer(client, cfg.SQS.ReconcileQueue, worker.Handle, s.Log, queue.ConsumerOptions{
-		Concurrency: cfg.Work.Concurrency, Visibility: cfg.Work.Lease,
+		Concurrency: cfg.Work.Concurrency, Visibility: cfg.Work.Lease, Hold: worker.Hold,
 	})
 	s.Serve("consumer", consumer.Run)
+	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.ReconcileQueue), worker.HandleDead, s.Log, queue.ConsumerOptions{
+		Concurrency: 1, Hold: worker.Hold,
+	})
+	s.Serve("consumer of dead letters", dead.Run)
 	return nil
 }
 

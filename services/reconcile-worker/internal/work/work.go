@@ -5,8 +5,11 @@ package work
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,54 +24,61 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/reconcile"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/telemetry"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
 )
 
 const scope = "github.com/nthlayer/nthlayer/services/reconcile-worker"
 
 // Options tune a Worker.
 type Options struct {
-	Owner       string        // this process, for the lease
-	Lease       time.Duration // how long a run stays ours without a sign of life
-	MaxAttempts int           // failed attempts before a run is given up
+	Terms       store.Terms   // how runs are claimed
+	MaxAttempts int           // failed attempts before a run is dead-lettered
 	Backoff     time.Duration // the wait after the first failed attempt; it triples with each
-	Patience    time.Duration // how long after its acceptance a run may still be put off for a platform's sake
+	Patience    time.Duration // how long after it was due a run may still be put off for a platform's sake
+	Attempt     time.Duration // one attempt, at most
 }
 
 // Worker handles messages of the reconcile queue.
 type Worker struct {
-	store  *store.Store
-	flow   *reconcile.Flow
-	events *store.EventLog
-	poke   func() // the outbox has something to send
-	log    *slog.Logger
-	opts   Options
-	ended  metric.Int64Counter
-	took   metric.Float64Histogram
-	made   metric.Int64Counter
+	store   *store.Store
+	flow    *reconcile.Flow
+	events  *store.EventLog
+	control *store.EventHub // tells that somebody wants something of a run
+	poke    func()          // the outbox has something to send
+	log     *slog.Logger
+	opts    Options
+	away    atomic.Bool // the database was, when it was last asked
+	ended   metric.Int64Counter
+	took    metric.Float64Histogram
+	made    metric.Int64Counter
 }
 
 // New makes a Worker.
-func New(s *store.Store, f *reconcile.Flow, events *store.EventLog, poke func(), log *slog.Logger, opts Options) *Worker {
+func New(s *store.Store, f *reconcile.Flow, events *store.EventLog, control *store.EventHub, poke func(), log *slog.Logger, opts Options) *Worker {
 	meter := otel.Meter(scope)
 	ended, _ := meter.Int64Counter("nthlayer.runs", metric.WithDescription("Runs by how an attempt ended."))
 	took, _ := meter.Float64Histogram("nthlayer.run.duration", metric.WithUnit("s"), metric.WithDescription("Time from claim to the end of an attempt."))
 	made, _ := meter.Int64Counter("nthlayer.changes", metric.WithDescription("Changes by kind and outcome."))
-	return &Worker{store: s, flow: f, events: events, poke: poke, log: log, opts: opts, ended: ended, took: took, made: made}
+	return &Worker{
+		store: s, flow: f, events: events, control: control, poke: poke, log: log, opts: opts, ended: ended, took: took, made: made,
+	}
 }
 
 // Handle does the run that a message names. It returns nil when the message has done its duty: the run has ended, was
 // put back through the outbox, or belongs to somebody else.
 func (w *Worker) Handle(ctx context.Context, m queue.Received) error {
-	var body struct {
-		JobID uuid.UUID `json:"job_id"`
+	jobID, err := jobOf(m)
+	if err != nil {
+		return w.bury(ctx, m, err)
 	}
-	if err := json.Unmarshal(m.Body, &body); err != nil {
-		return fault.New(fault.Invalid, "the message does not name a job", err)
-	}
-	claim, err := w.store.Claim(ctx, body.JobID, w.opts.Owner, w.opts.Lease)
+	claimed := time.Now()
+	claim, err := w.store.Claim(ctx, jobID, w.opts.Terms)
+	w.away.Store(fault.Is(err, fault.Unavailable))
 	switch {
-	case fault.Is(err, fault.Precondition), fault.Is(err, fault.NotFound):
-		return nil // ended already: a message that arrived twice, or late
+	case fault.Is(err, fault.Precondition):
+		return nil // ended already, or not due: a message that arrived twice, late or early
+	case fault.Is(err, fault.NotFound):
+		return w.bury(ctx, m, err)
 	case fault.Is(err, fault.Conflict):
 		f, _ := fault.As(err)
 		return queue.Retry(max(f.RetryAfter, time.Second), err)
@@ -77,39 +87,106 @@ func (w *Worker) Handle(ctx context.Context, m queue.Received) error {
 	}
 	ctx = telemetry.With(ctx, slog.String("job_id", claim.Run.JobID.String()), slog.String("team_id", claim.Run.TeamID),
 		slog.String("idem_key", claim.Run.IdempotencyKey), slog.Int64("fence", claim.Fence))
-	return w.attempt(ctx, claim)
+	return w.attempt(ctx, claim, claimed)
 }
 
+// jobOf reads which run a message names.
+func jobOf(m queue.Received) (uuid.UUID, error) {
+	var body struct {
+		JobID uuid.UUID `json:"job_id"`
+	}
+	err := json.Unmarshal(m.Body, &body)
+	if err == nil && body.JobID == uuid.Nil {
+		err = errors.New("job_id is missing")
+	}
+	if err != nil {
+		return uuid.Nil, fault.New(fault.Invalid, "the message names no job: "+err.Error(), nil).WithReason("MESSAGE_UNREADABLE")
+	}
+	return body.JobID, nil
+}
+
+// bury keeps a message that cannot be worked on where somebody sees it, and lets it go.
+func (w *Worker) bury(ctx context.Context, m queue.Received, cause error) error {
+	w.log.ErrorContext(ctx, "message dead-lettered", "message_id", m.ID, "queue", m.Queue, "error", cause)
+	return w.store.Bury(ctx, store.ReconcileQueue, m, cause)
+}
+
+// HandleDead takes what the queue itself gave up on: after so many deliveries, none of them ended. A run that it names is
+// not lost by that, it is announced again for as long as it has not ended; only a message that names none is kept.
+func (w *Worker) HandleDead(ctx context.Context, m queue.Received) error {
+	jobID, err := jobOf(m)
+	if err == nil {
+		_, err = w.store.Run(ctx, jobID)
+	}
+	switch {
+	case err == nil:
+		w.log.WarnContext(ctx, "the queue gave up a message; its run is announced again", "job_id", jobID.String(), "message_id", m.ID)
+		return nil
+	case fault.Is(err, fault.Invalid), fault.Is(err, fault.NotFound):
+		return w.bury(ctx, m, err)
+	default:
+		return err
+	}
+}
+
+// Hold is how long to leave messages where they are, because the database is away: they would only be received to fail.
+func (w *Worker) Hold(ctx context.Context) time.Duration {
+	if !w.away.Load() {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, holdFor)
+	defer cancel()
+	if w.store.Ping(ctx) != nil {
+		return holdFor
+	}
+	w.away.Store(false)
+	return 0
+}
+
+const holdFor = time.Second
+
 // attempt takes a claimed run as far as it goes and settles the rest.
-func (w *Worker) attempt(ctx context.Context, claim *store.Claim) error {
-	begun := time.Now()
-	job := w.job(claim)
+func (w *Worker) attempt(ctx context.Context, claim *store.Claim, claimed time.Time) error {
+	ours := newTenure(claim, w.opts.Terms.Lease, claimed, w.log)
+	job := w.job(claim, ours)
 	w.event(job, store.Event{Kind: store.RunStarted, Try: claim.Run.Attempt})
 
-	running, cancel := context.WithCancelCause(ctx)
-	renewed := make(chan struct{})
-	go func() {
-		defer close(renewed)
-		w.keep(running, claim, cancel)
-	}()
-	defer func() { cancel(nil); <-renewed }()
+	// The claim is kept until the run is settled, which may go on when the run itself has been stopped.
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	running, stop := context.WithCancelCause(ctx)
+	news, leave := w.control.Subscribe(claim.Run.JobID)
+	var kept sync.WaitGroup
+	kept.Go(func() { ours.keep(keeping, news, stop) })
+	defer func() { stopKeeping(); kept.Wait(); leave(); stop(nil) }()
 
-	var state *reconcile.State
-	var err error
-	if claim.Run.Attempt > w.opts.MaxAttempts {
-		err = fault.New(fault.Internal, fmt.Sprintf("given up: the worker died in each of %d attempts", w.opts.MaxAttempts), nil).
-			WithReason("WORKER_DIED")
-	} else {
-		state, err = w.flow.Run(running, job)
-	}
+	state, err := w.run(running, claim, ours, job)
 	if err != nil && running.Err() != nil {
 		err = stopped(context.Cause(running), err)
 	}
-	outcome, err := w.settle(ctx, claim, job, state, err)
+	waited := claim.Waited + time.Since(claimed)
+	outcome, err := w.settle(ctx, claim, job, state, waited, err)
 	w.poke()
 	w.ended.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
-	w.took.Record(ctx, time.Since(begun).Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
+	w.took.Record(ctx, time.Since(claimed).Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
 	return err
+}
+
+// run takes the run through its flow, within the time of an attempt.
+func (w *Worker) run(ctx context.Context, claim *store.Claim, ours *tenure, job reconcile.Job) (*reconcile.State, error) {
+	switch {
+	case claim.Run.CanceledBy != "":
+		return nil, canceled(claim.Run.CanceledBy, claim.Run.CancelReason)
+	case claim.Run.Attempt > w.opts.MaxAttempts:
+		return nil, fault.New(fault.Internal, fmt.Sprintf("given up: the worker died in each of %d attempts", w.opts.MaxAttempts), nil).
+			WithReason("WORKER_DIED")
+	}
+	ctx, cancel := context.WithTimeout(upstream.WithPermit(ctx, ours.Permit), w.opts.Attempt)
+	defer cancel()
+	state, err := w.flow.Run(ctx, job)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fault.New(fault.Deadline, fmt.Sprintf("the attempt took longer than %s", w.opts.Attempt), err).WithReason("ATTEMPT_TIMEOUT")
+	}
+	return state, err
 }
 
 // stopped is why a run was stopped; that says more than what broke because of it.
@@ -117,11 +194,11 @@ func stopped(cause, err error) error {
 	if _, typed := fault.As(cause); typed {
 		return cause
 	}
-	return fault.New(fault.Canceled, "the worker is stopping", err).WithReason("WORKER_STOPPING")
+	return fault.New(fault.Canceled, "the worker is stopping", err).WithReason(workerStopping)
 }
 
 // settle decides what becomes of a run after an attempt.
-func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.Job, state *reconcile.State, err error) (string, error) {
+func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.Job, state *reconcile.State, waited time.Duration, err error) (string, error) {
 	// The end is written down although the process is stopping.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
 	defer cancel()
@@ -129,6 +206,7 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 	if f, ok := fault.As(err); ok {
 		text = f.Text
 	}
+	attempt := claim.Run.Attempt
 	switch {
 	case err == nil:
 		w.log.InfoContext(ctx, "run ended")
@@ -136,36 +214,43 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 	case fault.Is(err, fault.Fenced):
 		w.log.WarnContext(ctx, "run lost to another worker", "error", err)
 		return "fenced", nil
-	case interruption(err) && !w.tooLate(claim.Run, err):
+	case reason == runCanceled:
+		w.log.InfoContext(ctx, "run canceled", "why", text)
+		return store.Canceled, w.abandon(ctx, job, state, store.Canceled, err)
+	case interruption(err) && !w.tooLate(waited, err):
 		delay := waitFor(err)
 		w.log.InfoContext(ctx, "run deferred", "reason", reason, "for", delay.String(), "error", err)
-		return "deferred", w.putBack(ctx, claim, job, delay, false, reason, text)
-	case fault.Passing(err) && !interruption(err) && claim.Run.Attempt < w.opts.MaxAttempts:
-		delay := max(tripled(w.opts.Backoff, claim.Run.Attempt-1), waitFor(err))
-		w.log.WarnContext(ctx, "attempt failed", "attempt", claim.Run.Attempt, "reason", reason, "again_in", delay.String(), "error", err)
-		return "retried", w.putBack(ctx, claim, job, delay, true, reason, text)
+		return "deferred", w.putBack(ctx, claim, job, store.Postponement{Delay: delay, Paused: reason == teamPaused, Reason: reason, Message: text})
+	case hopeless(err):
+		w.log.ErrorContext(ctx, "run failed", "attempt", attempt, "reason", reason, "error", err)
+		return store.Failed, w.abandon(ctx, job, state, store.Failed, err)
+	case !interruption(err) && attempt < w.opts.MaxAttempts:
+		delay := max(tripled(w.opts.Backoff, attempt-1), waitFor(err))
+		w.log.WarnContext(ctx, "attempt failed", "attempt", attempt, "reason", reason, "again_in", delay.String(), "error", err)
+		return "retried", w.putBack(ctx, claim, job, store.Postponement{Delay: delay, Counted: true, Reason: reason, Message: text})
 	default:
-		w.log.ErrorContext(ctx, "run failed", "attempt", claim.Run.Attempt, "reason", reason, "error", err)
-		return "failed", w.fail(ctx, job, state, err)
+		w.log.ErrorContext(ctx, "run dead-lettered", "attempt", attempt, "reason", reason, "error", err)
+		return store.DeadLettered, w.abandon(ctx, job, state, store.DeadLettered, err)
 	}
 }
 
-const settleWithin = 15 * time.Second
+// settleWithin is enough for a last look at the target and for the end.
+const settleWithin = 20 * time.Second
 
-func (w *Worker) putBack(ctx context.Context, claim *store.Claim, job reconcile.Job, delay time.Duration, counted bool, reason, text string) error {
-	w.event(job, store.Event{Kind: store.RunDeferred, Message: text})
-	err := claim.Defer(ctx, delay, counted, reason, text)
+func (w *Worker) putBack(ctx context.Context, claim *store.Claim, job reconcile.Job, p store.Postponement) error {
+	w.event(job, store.Event{Kind: store.RunDeferred, Message: p.Message})
+	err := claim.Defer(ctx, p)
 	if fault.Is(err, fault.Fenced) {
 		return nil
 	}
 	return err
 }
 
-func (w *Worker) fail(ctx context.Context, job reconcile.Job, state *reconcile.State, cause error) error {
+func (w *Worker) abandon(ctx context.Context, job reconcile.Job, state *reconcile.State, status string, cause error) error {
 	if err := w.events.Flush(ctx); err != nil {
 		w.log.WarnContext(ctx, "events not written yet", "error", err)
 	}
-	err := w.flow.Fail(ctx, job, state, cause)
+	err := w.flow.Abandon(ctx, job, state, status, cause)
 	if fault.Is(err, fault.Fenced) {
 		return nil
 	}
@@ -178,10 +263,20 @@ func interruption(err error) bool {
 	return ok && (f.Kind == fault.Canceled || f.Kind == fault.Throttled || f.Kind == fault.Unavailable && f.RetryAfter > 0)
 }
 
+// hopeless reports an error that trying again cannot mend. Anything else, also what nobody understands, is tried again.
+func hopeless(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.Unauthenticated, fault.PermissionDenied, fault.NotFound, fault.Conflict, fault.Precondition:
+		return true
+	default:
+		return false
+	}
+}
+
 // tooLate reports whether a run has waited long enough: what is accepted reaches an end, although a platform does not
 // come back. A worker that stops is no reason.
-func (w *Worker) tooLate(run store.Run, err error) bool {
-	return !fault.Is(err, fault.Canceled) && time.Since(run.CreatedAt)+waitFor(err) > w.opts.Patience
+func (w *Worker) tooLate(waited time.Duration, err error) bool {
+	return !fault.Is(err, fault.Canceled) && waited+waitFor(err) > w.opts.Patience
 }
 
 func waitFor(err error) time.Duration {
@@ -199,41 +294,8 @@ func tripled(d time.Duration, n int) time.Duration {
 	return d
 }
 
-// keep renews the claim until the context ends, and stops the run when the claim is lost or cannot be kept: after a
-// whole lease without a renewal somebody else may be at work.
-func (w *Worker) keep(ctx context.Context, claim *store.Claim, stop context.CancelCauseFunc) {
-	good := time.Now()
-	tick := time.NewTicker(w.opts.Lease / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		asked := time.Now()
-		renewing, cancel := context.WithTimeout(ctx, w.opts.Lease/3)
-		err := claim.Renew(renewing)
-		cancel()
-		switch {
-		case err == nil:
-			good = asked
-		case ctx.Err() != nil:
-			return
-		case fault.Is(err, fault.Fenced):
-			stop(err)
-			return
-		case time.Since(good) > w.opts.Lease*2/3:
-			stop(fault.New(fault.Fenced, "the lease could not be renewed", err).WithReason("LEASE_LOST"))
-			return
-		default:
-			w.log.WarnContext(ctx, "lease not renewed yet", "error", err)
-		}
-	}
-}
-
 // job connects a claim to the flow, with a span a step and events for those who watch.
-func (w *Worker) job(claim *store.Claim) reconcile.Job {
+func (w *Worker) job(claim *store.Claim, ours *tenure) reconcile.Job {
 	tracer := otel.Tracer(scope)
 	job := reconcile.Job{Run: claim.Run, Ledger: ledger{claim, w.events}}
 	job.Tell = func(e store.Event) {
@@ -244,6 +306,7 @@ func (w *Worker) job(claim *store.Claim) reconcile.Job {
 		w.events.Add(e)
 	}
 	job.Hooks = flow.Hooks{
+		Before: ours.Before,
 		Watch: func(ctx context.Context, e flow.Event) {
 			event := store.Event{Kind: string(e.Kind), Step: e.Step, Try: e.Try}
 			if f, ok := fault.As(e.Err); ok {

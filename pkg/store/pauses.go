@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
+)
+
+// Pause is somebody's decision that no run of a team is begun before Until. Plans and dry runs go on.
+type Pause struct {
+	TeamID   string
+	Reason   string
+	PausedBy string
+	PausedAt time.Time
+	Until    time.Time
+}
+
+// PauseTeam begins a pause, or replaces the one there is. Runs that wait are put off; one that is being worked on stops
+// between two steps. One transaction.
+func (s *Store) PauseTeam(ctx context.Context, teamID, by, reason string, duration time.Duration) (Pause, error) {
+	var pause Pause
+	err := s.tx(ctx, "pause a team", func(q *db.Queries) error {
+		row, err := q.SavePause(ctx, db.SavePauseParams{TeamID: teamID, Reason: reason, PausedBy: by, Duration: duration})
+		if err != nil {
+			return err
+		}
+		pause = Pause(row)
+		return q.HoldRuns(ctx, db.HoldRunsParams{TeamID: teamID, Queue: ReconcileQueue})
+	})
+	return pause, err
+}
+
+// ResumeTeam ends a pause; what it held back is due at once. It is not an error where there is none. One transaction.
+func (s *Store) ResumeTeam(ctx context.Context, teamID string) error {
+	return s.tx(ctx, "resume a team", func(q *db.Queries) error {
+		if _, err := q.DeletePause(ctx, teamID); err != nil {
+			return err
+		}
+		return q.ReleaseRuns(ctx, db.ReleaseRunsParams{TeamID: teamID, Queue: ReconcileQueue})
+	})
+}
+
+// Pause gives the pause of a team that is not over yet, or nil.
+func (s *Store) Pause(ctx context.Context, teamID string) (*Pause, error) {
+	row, err := s.q.GetPause(ctx, teamID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, wrap(err, "read a pause")
+	}
+	pause := Pause(row)
+	return &pause, nil
+}
+
+// holdRun puts one run off to the end of its team's pause.
+func (s *Store) holdRun(ctx context.Context, jobID uuid.UUID) error {
+	run, err := s.Run(ctx, jobID)
+	if err != nil {
+		return err
+	}
+	return wrap(s.q.HoldRuns(ctx, db.HoldRunsParams{
+		TeamID: run.TeamID, Queue: ReconcileQueue, JobID: uuid.NullUUID{UUID: jobID, Valid: true},
+	}), "hold a run")
+}

@@ -1,0 +1,44 @@
+-- name: SavePause :one
+INSERT INTO pauses (team_id, reason, paused_by, until) VALUES (@team_id, @reason, @paused_by, now() + @duration::interval)
+ON CONFLICT (team_id) DO UPDATE SET
+    reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), until = excluded.until
+RETURNING *;
+
+-- name: GetPause :one
+SELECT * FROM pauses WHERE team_id = @team_id AND until > now();
+
+-- name: DeletePause :execrows
+DELETE FROM pauses WHERE team_id = @team_id;
+
+-- name: HoldRuns :exec
+-- Puts what waits of a team off to the end of its pause, and tells whoever works on the team. job_id holds one run alone,
+-- which was accepted while the pause began.
+WITH pause AS (
+    SELECT * FROM pauses WHERE pauses.team_id = @team_id AND pauses.until > now()
+), held AS (
+    UPDATE runs SET
+        available_at = pause.until, announced_at = pause.until, due_since = pause.until, announcements = announcements + 1,
+        error_reason = 'TEAM_PAUSED', error_message = 'paused by ' || pause.paused_by || ': ' || pause.reason
+    FROM pause
+    WHERE runs.team_id = pause.team_id AND runs.status = 'queued' AND runs.canceled_by = ''
+      AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
+      AND (sqlc.narg('job_id')::uuid IS NULL OR runs.job_id = sqlc.narg('job_id'))
+    RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace, runs.available_at
+), waiting AS (
+    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+    SELECT @queue, held.team_id, held.job_id || ':' || held.announcements, jsonb_build_object('job_id', held.job_id), held.trace, held.available_at
+    FROM held
+)
+SELECT pg_notify('run_control', runs.job_id::text) FROM runs WHERE runs.team_id = @team_id AND runs.status = 'running';
+
+-- name: ReleaseRuns :exec
+-- What a pause held back is due now.
+WITH released AS (
+    UPDATE runs SET
+        available_at = now(), announced_at = now(), due_since = now(), announcements = announcements + 1,
+        error_reason = '', error_message = ''
+    WHERE runs.team_id = @team_id AND runs.status = 'queued' AND runs.error_reason = 'TEAM_PAUSED'
+    RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_id', job_id), trace FROM released;

@@ -1,0 +1,344 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/queue"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+)
+
+func status(t *testing.T, s *store.Store, id uuid.UUID) string {
+	t.Helper()
+	run, err := s.Run(t.Context(), id)
+	require.NoError(t, err)
+	return run.Status
+}
+
+func lastEvent(t *testing.T, s *store.Store, id uuid.UUID) store.Event {
+	t.Helper()
+	events, err := s.Events(t.Context(), id, 0, 100)
+	require.NoError(t, err)
+	require.NotEmpty(t, events)
+	return events[len(events)-1]
+}
+
+func TestRounds_YoungPlanGoesOn_OldOneIsMadeAnew(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	c := claim(t, s, id)
+	require.Equal(t, 1, c.Run.Round)
+	add := []ownership.Change{{ID: "add", Kind: ownership.AddMember}, {ID: "remove", Kind: ownership.RemoveMember}}
+	require.NoError(t, c.Save(t.Context(), []byte(`{"plan":"one"}`)))
+	require.NoError(t, c.Intend(t.Context(), add))
+	require.NoError(t, c.Settle(t.Context(), "add", trail.Applied, "", nil))
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{}))
+
+	c = claim(t, s, id)
+	require.Equal(t, 1, c.Run.Round, "the plan is young enough")
+	snapshot, err := c.Load(t.Context())
+	require.NoError(t, err)
+	require.JSONEq(t, `{"plan":"one"}`, string(snapshot))
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{}))
+
+	exec(t, db, "UPDATE checkpoints SET updated_at = now() - interval '2 minutes'")
+	c = claim(t, s, id)
+	require.Equal(t, 2, c.Run.Round)
+	snapshot, err = c.Load(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, snapshot)
+	changes, err := c.Changes(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, changes, "this round has intended nothing yet")
+	left, err := c.Open(t.Context())
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Equal(t, "remove", left[0].Ref)
+
+	// The same change may be needed once more, and is another intent.
+	require.NoError(t, c.Intend(t.Context(), add))
+	changes, err = c.Changes(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"add#2", "remove#2"}, []string{changes[0].Ref, changes[1].Ref})
+	require.Equal(t, "add", changes[0].ID)
+	require.Empty(t, changes[0].Outcome)
+	require.NoError(t, c.Settle(t.Context(), "remove", trail.Unknown, "", nil))
+	require.NoError(t, c.Settle(t.Context(), "remove", trail.Applied, "", nil), "what was unknown may become known")
+	left, err = c.Open(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestCancel_NeverBegun_EndsAtOnce(t *testing.T) {
+	s, _ := open(t)
+	id := accept(t, s, "payments")
+	run, err := s.Cancel(t.Context(), id, "bob", "not needed")
+	require.NoError(t, err)
+	require.Equal(t, store.Canceled, run.Status)
+	require.NotNil(t, run.FinishedAt)
+	require.Equal(t, "canceled by bob: not needed", run.ErrorMessage)
+	require.Equal(t, store.RunCanceled, lastEvent(t, s, id).Kind)
+	_, err = s.Claim(t.Context(), id, terms("w"))
+	require.Equal(t, "RUN_ENDED", fault.ReasonOf(err))
+	again, err := s.Cancel(t.Context(), id, "eve", "me too")
+	require.NoError(t, err)
+	require.Equal(t, "bob", again.CanceledBy, "asking twice is asking once")
+}
+
+func TestCancel_BeingWorkedOn_IsToldToWhoWorks(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	c := claim(t, s, id)
+	asked, err := c.Renew(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, asked)
+	run, err := s.Cancel(t.Context(), id, "bob", "")
+	require.NoError(t, err)
+	require.Equal(t, store.Running, run.Status)
+	asked, err = c.Renew(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "bob", asked.CanceledBy)
+
+	// One that was deferred is brought back to be ended.
+	other := accept(t, s, "search")
+	require.NoError(t, claim(t, s, other).Defer(t.Context(), store.Postponement{Delay: time.Hour}))
+	exec(t, db, "DELETE FROM outbox")
+	_, err = s.Cancel(t.Context(), other, "bob", "")
+	require.NoError(t, err)
+	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM outbox WHERE available_at <= now()"))
+	require.Equal(t, "bob", claim(t, s, other).Run.CanceledBy)
+}
+
+func TestCancel_Ended_IsRefused(t *testing.T) {
+	s, _ := open(t)
+	id := accept(t, s, "payments")
+	require.NoError(t, claim(t, s, id).Finish(t.Context(), store.Ending{Status: store.Succeeded}))
+	_, err := s.Cancel(t.Context(), id, "bob", "")
+	require.Equal(t, "RUN_ENDED", fault.ReasonOf(err))
+	_, err = s.Cancel(t.Context(), uuid.New(), "bob", "")
+	require.Equal(t, fault.NotFound, fault.KindOf(err))
+}
+
+func TestPause_HoldsWhatWaitsAndWhatComes_UntilItEnds(t *testing.T) {
+	s, db := open(t)
+	before := accept(t, s, "payments")
+	exec(t, db, "DELETE FROM outbox")
+	pause, err := s.PauseTeam(t.Context(), "payments", "bob", "incident 7", time.Hour)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(time.Hour), pause.Until, time.Minute)
+
+	during := accept(t, s, "payments")
+	for _, id := range []uuid.UUID{before, during} {
+		run, err := s.Run(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, store.Queued, run.Status)
+		require.Equal(t, "TEAM_PAUSED", run.ErrorReason)
+		require.Equal(t, "paused by bob: incident 7", run.ErrorMessage)
+		require.WithinDuration(t, pause.Until, run.AvailableAt, time.Second)
+		_, err = s.Claim(t.Context(), id, terms("w"))
+		require.Equal(t, fault.Precondition, fault.KindOf(err))
+	}
+	require.Equal(t, 2, count(t, db, "SELECT count(*) FROM outbox WHERE available_at > now() + interval '59 minutes'"))
+	claim(t, s, accept(t, s, "search")) // another team goes on
+
+	exec(t, db, "DELETE FROM outbox")
+	require.NoError(t, s.ResumeTeam(t.Context(), "payments"))
+	require.Equal(t, 2, count(t, db, "SELECT count(*) FROM outbox WHERE available_at <= now()"))
+	c := claim(t, s, before)
+	require.Empty(t, c.Run.ErrorReason)
+	require.Less(t, c.Waited, time.Minute, "a pause uses up no patience")
+	require.NoError(t, s.ResumeTeam(t.Context(), "payments"), "resuming twice is resuming once")
+}
+
+func TestPause_Over_IsNoObstacle(t *testing.T) {
+	s, db := open(t)
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "x", time.Hour)
+	require.NoError(t, err)
+	id := accept(t, s, "payments")
+	exec(t, db, "UPDATE pauses SET until = now(); UPDATE runs SET available_at = now()")
+	claim(t, s, id)
+	got, err := s.Pause(t.Context(), "payments")
+	require.NoError(t, err)
+	require.Nil(t, got)
+}
+
+func TestPause_RunBeingWorkedOn_IsTold_AndDryRunsGoOn(t *testing.T) {
+	s, _ := open(t)
+	c := claim(t, s, accept(t, s, "payments"))
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "incident", time.Hour)
+	require.NoError(t, err)
+	asked, err := c.Renew(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "bob", asked.PausedBy)
+	require.Greater(t, asked.PausedFor, 59*time.Minute)
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{Delay: asked.PausedFor, Paused: true, Reason: "TEAM_PAUSED"}))
+
+	dry := newRun("payments", "")
+	dry.Request.DryRun = true
+	id, _, err := s.Accept(t.Context(), dry)
+	require.NoError(t, err)
+	claim(t, s, id)
+}
+
+// A run that was accepted in the moment in which the pause began carries no hold. Whoever tries to claim it puts it off.
+func TestPause_RunThatSlippedIn_IsHeldAtItsClaim(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "x", time.Hour)
+	require.NoError(t, err)
+	exec(t, db, "UPDATE runs SET available_at = now(), error_reason = ''; DELETE FROM outbox")
+	_, err = s.Claim(t.Context(), id, terms("w"))
+	require.Equal(t, "TEAM_PAUSED", fault.ReasonOf(err))
+	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM outbox WHERE available_at > now() + interval '59 minutes'"))
+	_, err = s.Claim(t.Context(), id, terms("w"))
+	require.Equal(t, "RUN_NOT_DUE", fault.ReasonOf(err))
+}
+
+// dead makes a run that was given up.
+func dead(t *testing.T, s *store.Store, team, reason string) uuid.UUID {
+	t.Helper()
+	id := accept(t, s, team)
+	c := claim(t, s, id)
+	require.NoError(t, c.Save(t.Context(), []byte(`{"plan":"old"}`)))
+	require.NoError(t, c.Finish(t.Context(), store.Ending{
+		Status: store.DeadLettered, ErrorReason: reason, ErrorMessage: "it did not work", Sync: ownership.Unknown,
+	}))
+	return id
+}
+
+func TestDeadLetters_RunGivenUp_IsShownAndLivesAgain(t *testing.T) {
+	s, db := open(t)
+	id := dead(t, s, "payments", "PAGERDUTY_UNAVAILABLE")
+	require.Equal(t, store.DeadLettered, status(t, s, id))
+	require.Equal(t, store.RunDeadLettered, lastEvent(t, s, id).Kind)
+	letters, err := s.DeadLetters(t.Context(), store.DeadLetterFilter{Status: store.LetterDead, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Equal(t, id, letters[0].ID)
+	require.Equal(t, "it did not work", letters[0].Error)
+	n, err := s.CountDead(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+
+	exec(t, db, "DELETE FROM outbox")
+	raised, err := s.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	require.Len(t, raised, 1)
+	again, err := s.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	require.Empty(t, again, "a repeated request finds nothing more to do")
+	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM outbox"))
+	require.Equal(t, store.RunRequeued, lastEvent(t, s, id).Kind)
+
+	c := claim(t, s, id)
+	require.Equal(t, 1, c.Run.Attempt, "all its attempts")
+	require.Equal(t, 2, c.Run.Lives)
+	require.Equal(t, 2, c.Run.Round)
+	snapshot, err := c.Load(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, snapshot, "the plan is made anew")
+	letter, err := s.DeadLetter(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, store.LetterRequeued, letter.Status)
+	require.Equal(t, "bob", letter.SettledBy)
+
+	require.NoError(t, c.Finish(t.Context(), store.Ending{Status: store.DeadLettered, ErrorReason: "AGAIN", ErrorMessage: "no"}))
+	letter, err = s.DeadLetter(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, store.LetterDead, letter.Status)
+	require.Equal(t, "AGAIN", letter.Reason)
+}
+
+func TestDeadLetters_ByFilter_OnlyThose(t *testing.T) {
+	s, _ := open(t)
+	a, b, c := dead(t, s, "a", "X"), dead(t, s, "b", "X"), dead(t, s, "c", "Y")
+	raised, err := s.Requeue(t.Context(), store.Which{Reason: "X"}, "bob")
+	require.NoError(t, err)
+	require.Len(t, raised, 2)
+	require.Equal(t, []string{store.Queued, store.Queued, store.DeadLettered}, []string{status(t, s, a), status(t, s, b), status(t, s, c)})
+
+	past := time.Now().Add(-time.Hour)
+	raised, err = s.Requeue(t.Context(), store.Which{All: true, DiedBefore: &past}, "bob")
+	require.NoError(t, err)
+	require.Empty(t, raised, "it died after the question")
+
+	gone, err := s.Discard(t.Context(), store.Which{TeamID: "c"}, "eve")
+	require.NoError(t, err)
+	require.Len(t, gone, 1)
+	require.Equal(t, store.Failed, status(t, s, c))
+	raised, err = s.Requeue(t.Context(), store.Which{All: true}, "bob")
+	require.NoError(t, err)
+	require.Empty(t, raised, "what was discarded stays so")
+}
+
+func TestDeadLetters_Message_IsKeptOnceWhateverItHolds(t *testing.T) {
+	s, _ := open(t)
+	body := "\xff\x00" + strings.Repeat("é", 20_000)
+	m := queue.Received{ID: "m1", Body: []byte(body), ReceiveCount: 3}
+	cause := fault.New(fault.Invalid, "unreadable", nil).WithReason("MESSAGE_UNREADABLE")
+	for range 2 {
+		require.NoError(t, s.Bury(t.Context(), store.ReconcileQueue, m, cause))
+	}
+	letters, err := s.DeadLetters(t.Context(), store.DeadLetterFilter{Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Equal(t, store.MessageLetter, letters[0].Kind)
+	require.True(t, strings.HasPrefix(letters[0].Body, "\uFFFD\uFFFDé"))
+	require.LessOrEqual(t, len(letters[0].Body), 16<<10)
+	raised, err := s.Requeue(t.Context(), store.Which{ID: letters[0].ID}, "bob")
+	require.NoError(t, err)
+	require.Empty(t, raised, "sent again it would be the same")
+	gone, err := s.Discard(t.Context(), store.Which{ID: letters[0].ID}, "bob")
+	require.NoError(t, err)
+	require.Len(t, gone, 1)
+}
+
+func TestDeadLetters_Pages_ShowEachOnce(t *testing.T) {
+	s, db := open(t)
+	for i := range 7 {
+		require.NoError(t, s.Bury(t.Context(), "q", queue.Received{ID: fmt.Sprint(i)}, fault.New(fault.Invalid, "x", nil)))
+	}
+	exec(t, db, "UPDATE dead_letters SET died_at = '2026-01-01' WHERE message_id IN ('1', '2', '3')") // at the same moment
+	seen := map[string]bool{}
+	filter := store.DeadLetterFilter{Limit: 2}
+	for {
+		page, err := s.DeadLetters(t.Context(), filter)
+		require.NoError(t, err)
+		if len(page) == 0 {
+			break
+		}
+		for _, l := range page {
+			require.False(t, seen[l.MessageID])
+			seen[l.MessageID] = true
+			filter.AfterDiedAt, filter.AfterID = l.DiedAt, l.ID
+		}
+	}
+	require.Len(t, seen, 7)
+}
+
+func TestUpstreams_SilentProcess_IsForgotten(t *testing.T) {
+	s, db := open(t)
+	require.NoError(t, s.ReportUpstreams(t.Context(), "w1", map[string][]byte{"cortex": []byte(`{"a":1}`), "pagerduty": []byte(`{}`)}))
+	require.NoError(t, s.ReportUpstreams(t.Context(), "w1", map[string][]byte{"cortex": []byte(`{"a":2}`)}))
+	require.NoError(t, s.ReportUpstreams(t.Context(), "w2", map[string][]byte{"cortex": []byte(`{}`)}))
+	reports, err := s.Upstreams(t.Context())
+	require.NoError(t, err)
+	require.Len(t, reports, 3)
+	require.JSONEq(t, `{"a":2}`, string(reports[0].Report))
+	exec(t, db, "UPDATE upstream_reports SET reported_at = now() - interval '45 seconds' WHERE process = 'w1'")
+	reports, err = s.Upstreams(t.Context())
+	require.NoError(t, err)
+	require.Len(t, reports, 1)
+	require.NoError(t, s.ForgetUpstreams(t.Context(), "w2"))
+	reports, err = s.Upstreams(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, reports)
+}
