@@ -52,13 +52,18 @@ func grantedBy(prefix, action string) func(string) bool {
 	}
 }
 
+// operations are what an operator may change.
+var operations = []string{
+	"teams.reconcile", "teams.pause", "teams.resume", "runs.cancel", "deliveries.resend", "dead_letters.requeue", "dead_letters.discard",
+}
+
 // grants is the whole table of roles and actions.
 func grants(grant, action string) bool {
 	switch grant {
 	case Admin:
 		return true
 	case Operator:
-		return ReadOnly(action) || action == "teams.reconcile" || action == "deliveries.resend"
+		return ReadOnly(action) || slices.Contains(operations, action)
 	case Viewer:
 		return ReadOnly(action)
 	default:

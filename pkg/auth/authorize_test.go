@@ -10,9 +10,10 @@ import (
 )
 
 func TestAuthorize_ScopesAndGroups_GrantExactlyTheirActions(t *testing.T) {
-	reads := []string{"teams.get", "teams.list", "teams.plan", "runs.get", "runs.list", "runs.watch", "findings.list", "deliveries.list", "schedules.list"}
-	effects := []string{"teams.reconcile", "deliveries.resend"}
-	others := []string{"runs.cancel", "teams.delete", "teams.", "get", ""}
+	reads := []string{"teams.get", "teams.list", "teams.plan", "runs.get", "runs.list", "runs.watch", "findings.list", "deliveries.list", "schedules.list",
+		"dead_letters.list", "dead_letters.get", "upstreams.list"}
+	effects := []string{"teams.reconcile", "teams.pause", "teams.resume", "runs.cancel", "deliveries.resend", "dead_letters.requeue", "dead_letters.discard"}
+	others := []string{"runs.approve", "teams.delete", "teams.", "get", ""}
 	for name, tc := range map[string]struct {
 		principal            auth.Principal
 		reads, effects, rest bool

@@ -40,11 +40,13 @@ const maxAnswerBytes = 16 << 20 // a page of 1,000 findings has a few MB
 // Client is a connection to an NthLayer. The generated clients of the services are there for what has no method here;
 // they pass the same retries, deadlines and errors.
 type Client struct {
-	Teams      nthlayerv1.TeamServiceClient
-	Runs       nthlayerv1.RunServiceClient
-	Trail      nthlayerv1.TrailServiceClient
-	Deliveries nthlayerv1.DeliveryServiceClient
-	Schedules  nthlayerv1.ScheduleServiceClient
+	Teams       nthlayerv1.TeamServiceClient
+	Runs        nthlayerv1.RunServiceClient
+	Trail       nthlayerv1.TrailServiceClient
+	Deliveries  nthlayerv1.DeliveryServiceClient
+	DeadLetters nthlayerv1.DeadLetterServiceClient
+	Upstreams   nthlayerv1.UpstreamServiceClient
+	Schedules   nthlayerv1.ScheduleServiceClient
 
 	conn  *grpc.ClientConn
 	retry retry
@@ -122,13 +124,15 @@ func New(addr string, opts ...Option) (*Client, error) {
 		return nil, fault.New(fault.Invalid, "the address "+addr+" is not usable: it must be host:port", err)
 	}
 	return &Client{
-		Teams:      nthlayerv1.NewTeamServiceClient(conn),
-		Runs:       nthlayerv1.NewRunServiceClient(conn),
-		Trail:      nthlayerv1.NewTrailServiceClient(conn),
-		Deliveries: nthlayerv1.NewDeliveryServiceClient(conn),
-		Schedules:  nthlayerv1.NewScheduleServiceClient(conn),
-		conn:       conn,
-		retry:      o.retry,
+		Teams:       nthlayerv1.NewTeamServiceClient(conn),
+		Runs:        nthlayerv1.NewRunServiceClient(conn),
+		Trail:       nthlayerv1.NewTrailServiceClient(conn),
+		Deliveries:  nthlayerv1.NewDeliveryServiceClient(conn),
+		DeadLetters: nthlayerv1.NewDeadLetterServiceClient(conn),
+		Upstreams:   nthlayerv1.NewUpstreamServiceClient(conn),
+		Schedules:   nthlayerv1.NewScheduleServiceClient(conn),
+		conn:        conn,
+		retry:       o.retry,
 	}, nil
 }
 

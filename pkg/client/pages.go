@@ -34,6 +34,12 @@ func (c *Client) ListDeliveries(ctx context.Context, request *nthlayerv1.ListDel
 		func(r *nthlayerv1.ListDeliveriesRequest, token string) { r.PageToken = token })
 }
 
+// ListDeadLetters gives the dead letters of all pages, newest first.
+func (c *Client) ListDeadLetters(ctx context.Context, request *nthlayerv1.ListDeadLettersRequest) iter.Seq2[*nthlayerv1.DeadLetter, error] {
+	return pages(ctx, request, c.DeadLetters.ListDeadLetters, (*nthlayerv1.ListDeadLettersResponse).GetDeadLetters,
+		func(r *nthlayerv1.ListDeadLettersRequest, token string) { r.PageToken = token })
+}
+
 // ListSchedules gives the schedules of all pages.
 func (c *Client) ListSchedules(ctx context.Context, request *nthlayerv1.ListSchedulesRequest) iter.Seq2[*nthlayerv1.Schedule, error] {
 	return pages(ctx, request, c.Schedules.ListSchedules, (*nthlayerv1.ListSchedulesResponse).GetSchedules,

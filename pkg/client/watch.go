@@ -9,8 +9,19 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
-// Watch gives a run's events after a sequence number (0: all), as they happen, up to the one that ends the run. When the
-// stream breaks it goes on after the last event. An error is the last thing it gives.
+// Ends reports whether an event of this kind ends its run, for as long as nobody requeues it.
+func Ends(kind string) bool {
+	switch kind {
+	case "run_succeeded", "run_failed", "run_canceled", "run_dead_lettered":
+		return true
+	default:
+		return false
+	}
+}
+
+// Watch gives a run's events after a sequence number (0: all), as they happen, up to the one that ends the run; of a run
+// that was requeued, up to its last end. When the stream breaks it goes on after the last event. An error is the last
+// thing it gives.
 func (c *Client) Watch(ctx context.Context, jobID string, after int64) iter.Seq2[*nthlayerv1.RunEvent, error] {
 	return func(yield func(*nthlayerv1.RunEvent, error) bool) {
 		for try := 1; ; {
@@ -39,16 +50,16 @@ func (c *Client) watchOnce(ctx context.Context, jobID string, after *int64, yiel
 	if err != nil {
 		return false, err
 	}
-	for {
+	for last := ""; ; {
 		event, err := stream.Recv()
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF), err != nil && Ends(last):
 			return true, nil
 		case err != nil:
 			return false, err
 		}
-		*after = max(*after, event.GetSeq())
-		if !yield(event, nil) || event.GetKind() == "run_succeeded" || event.GetKind() == "run_failed" {
+		*after, last = max(*after, event.GetSeq()), event.GetKind()
+		if !yield(event, nil) {
 			return true, nil
 		}
 	}

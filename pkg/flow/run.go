@@ -46,9 +46,9 @@ type Hooks struct {
 	Journal Journal
 	// Before is asked before each try of a step, with the time that the step needs. Its error ends the run there, with
 	// the step not begun.
-	Before  func(ctx context.Context, step string, needs time.Duration) error
-	Watch   func(context.Context, Event)                                          // called from several goroutines at once
-	Around  func(ctx context.Context, step string) (context.Context, func(error)) // a span around each try
+	Before func(ctx context.Context, step string, needs time.Duration) error
+	Watch  func(context.Context, Event)                                          // called from several goroutines at once
+	Around func(ctx context.Context, step string) (context.Context, func(error)) // a span around each try
 }
 
 // ErrInterrupted is wrapped by what Run returns when a step waits for somebody. The journal has the run; call Run again

@@ -188,7 +188,9 @@ func TestClaim_LeaseLost_EveryWriteIsFenced(t *testing.T) {
 		"settle": func() error { return old.Settle(t.Context(), "c1", trail.Applied, "", nil) },
 		"link":   func() error { return old.SaveLink(t.Context(), store.Link{TargetID: "POLD"}) },
 		"record": func() error { return old.Record(t.Context(), []trail.Finding{{ChangeID: "c1"}}) },
-		"defer":  func() error { return old.Defer(t.Context(), store.Postponement{Counted: true, Reason: "X", Message: "x"}) },
+		"defer": func() error {
+			return old.Defer(t.Context(), store.Postponement{Counted: true, Reason: "X", Message: "x"})
+		},
 		"finish": func() error {
 			return old.Finish(t.Context(), store.Ending{Status: store.Failed, Sync: ownership.Unknown})
 		},

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 )
 
 func (a *app) run() *cobra.Command {
-	return group("run", "Show runs and follow them", a.runList(), a.runGet(), a.runWatch())
+	return group("run", "Show runs, follow and cancel them", a.runList(), a.runGet(), a.runWatch(), a.runCancel())
 }
 
 func (a *app) runList() *cobra.Command {
@@ -42,12 +43,12 @@ func (a *app) runList() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&req.TeamId, "team", "", "only runs of this team")
-	cmd.Flags().StringVar(&req.Status, "status", "", "only runs that are queued, running, succeeded or failed")
+	cmd.Flags().StringVar(&req.Status, "status", "", "only runs that are queued, running, succeeded, failed, canceled or dead_lettered")
 	cmd.Flags().StringVar(&req.RequestedBy, "requested-by", "", "only runs asked for by this principal")
 	limitFlag(cmd, &limit, 50)
 	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
 	must(cmd.RegisterFlagCompletionFunc("status",
-		cobra.FixedCompletions([]string{"queued", "running", "succeeded", "failed"}, cobra.ShellCompDirectiveNoFileComp)))
+		cobra.FixedCompletions([]string{"queued", "running", "succeeded", "failed", "canceled", "dead_lettered"}, cobra.ShellCompDirectiveNoFileComp)))
 	a.outputFlag(cmd)
 	return cmd
 }
@@ -77,7 +78,7 @@ func (a *app) runWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch JOB",
 		Short: "Follow a run to its end",
-		Long:  "Follow a run to its end, from its first event. Exits with 1 where the run failed.",
+		Long:  "Follow a run to its end, from its first event. Exits with 1 where the run did not succeed.",
 		Args:  one("the run's job id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
@@ -86,6 +87,38 @@ func (a *app) runWatch() *cobra.Command {
 		},
 	}
 	cmd.Flags().Int64Var(&after, "after", 0, "only events after this number")
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) runCancel() *cobra.Command {
+	req := &nthlayerv1.CancelRunRequest{}
+	cmd := &cobra.Command{
+		Use:   "cancel JOB",
+		Short: "End a run before it is done",
+		Long: `End a run before it is done. One that was not begun ends at once; one that is being worked on ends between two steps.
+What it did until then stands in the trail.`,
+		Example: `  nthlayer run cancel 0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e --reason "wrong team"`,
+		Args:    one("the run's job id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.JobId = args[0]
+			return a.withAPI(func(api *client.Client) error {
+				run, err := api.Runs.CancelRun(cmd.Context(), req)
+				if err != nil {
+					return err
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), run)
+				}
+				if run.GetStatus() == "canceled" {
+					return output.ShowOutcome(a.Out, run)
+				}
+				fmt.Fprintf(a.Out, "asked for the end of job %s\n%s\n", args[0], output.Faint("see it end with: nthlayer run watch "+args[0]))
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for those who look at the run later")
 	a.outputFlag(cmd)
 	return cmd
 }
@@ -117,8 +150,8 @@ func (a *app) follow(ctx context.Context, api *client.Client, jobID string, afte
 	if err != nil {
 		return err
 	}
-	if run.GetStatus() == "failed" {
-		return fmt.Errorf("run %s failed: %s", jobID, run.GetError().GetMessage())
+	if run.GetStatus() != "succeeded" {
+		return fmt.Errorf("run %s %s: %s", jobID, strings.ReplaceAll(run.GetStatus(), "_", " "), run.GetError().GetMessage())
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
@@ -12,7 +14,8 @@ import (
 )
 
 func (a *app) team() *cobra.Command {
-	return group("team", "Show teams, plan and reconcile them", a.teamList(), a.teamGet(), a.teamPlan(), a.teamReconcile())
+	return group("team", "Show teams, plan, reconcile and pause them",
+		a.teamList(), a.teamGet(), a.teamPlan(), a.teamReconcile(), a.teamPause(), a.teamResume())
 }
 
 func (a *app) teamList() *cobra.Command {
@@ -161,4 +164,59 @@ The same --idempotency-key with the same request gives the same run, however oft
 	desiredFlag(cmd, &desired)
 	a.outputFlag(cmd)
 	return cmd
+}
+
+func (a *app) teamPause() *cobra.Command {
+	req := &nthlayerv1.PauseTeamRequest{}
+	var duration time.Duration
+	cmd := &cobra.Command{
+		Use:   "pause TEAM",
+		Short: "Change nothing of a team for a while",
+		Long: `Change nothing of a team for a while. Runs are still accepted, and wait; one that is being worked on stops between two
+steps. Plans and dry runs go on. A new pause replaces the one there is.`,
+		Example:           `  nthlayer team pause sig-storage --for 2h --reason "incident 4711"`,
+		Args:              one("the team's tag in the catalogue"),
+		ValidArgsFunction: a.completeTeams,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.TeamId, req.Duration = args[0], durationpb.New(duration)
+			return a.withAPI(func(api *client.Client) error {
+				pause, err := api.Teams.PauseTeam(cmd.Context(), req)
+				if err != nil {
+					return err
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), pause)
+				}
+				fmt.Fprintf(a.Out, "%s is paused until %s\n%s\n", args[0], pause.GetUntil().AsTime().Local().Format(time.DateTime),
+					output.Faint("end it sooner with: nthlayer team resume "+args[0]))
+				return nil
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&duration, "for", 0, "how long, from 1m to 720h (required)")
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for those who find the team paused (required)")
+	must(cmd.MarkFlagRequired("for"))
+	must(cmd.MarkFlagRequired("reason"))
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) teamResume() *cobra.Command {
+	return &cobra.Command{
+		Use:               "resume TEAM",
+		Short:             "End a pause before its time",
+		Long:              "End a pause before its time. Runs that waited are due at once. It is no error where there is no pause.",
+		Example:           "  nthlayer team resume sig-storage",
+		Args:              one("the team's tag in the catalogue"),
+		ValidArgsFunction: a.completeTeams,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				if _, err := api.Teams.ResumeTeam(cmd.Context(), &nthlayerv1.ResumeTeamRequest{TeamId: args[0]}); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.Out, "%s is not paused\n", args[0])
+				return nil
+			})
+		},
+	}
 }

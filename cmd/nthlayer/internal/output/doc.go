@@ -37,13 +37,13 @@ func Faint(text string) string { return faint.Render(text) }
 // statusStyle is the colour of a status word of the API.
 func statusStyle(status string) lipgloss.Style {
 	switch status {
-	case "in_sync", "succeeded", "applied", "delivered", "allow":
+	case "in_sync", "succeeded", "applied", "delivered", "allow", "requeued", "closed":
 		return good
-	case "failed", "deny", "denied":
+	case "failed", "deny", "denied", "dead_lettered", "dead", "open":
 		return bad
-	case "out_of_sync", "unknown", "require_approval", "reported":
+	case "out_of_sync", "unknown", "require_approval", "reported", "canceled", "half_open":
 		return caution
-	case "queued", "pending", "skipped", "planned":
+	case "queued", "pending", "skipped", "planned", "discarded":
 		return faint
 	default:
 		return plain

@@ -40,6 +40,9 @@ func ShowTeam(w io.Writer, now time.Time, team *nthlayerv1.Team) error {
 		since = faint.Render(" since " + ago(now, team.GetSyncStatusSince().AsTime()))
 	}
 	line("status", statusStyle(team.GetSyncStatus()).Render(words(team.GetSyncStatus()))+since)
+	if p := team.GetPause(); p != nil {
+		line("paused", fmt.Sprintf("until %s by %s: %s", p.GetUntil().AsTime().Local().Format(time.DateTime), clean(p.GetPausedBy()), clean(p.GetReason())))
+	}
 	if team.GetArchived() {
 		line("archived", "yes")
 	}

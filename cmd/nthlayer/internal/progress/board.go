@@ -37,16 +37,12 @@ func (b *board) add(e *nthlayerv1.RunEvent) {
 	switch kind := e.GetKind(); kind {
 	case "run_started":
 		b.note = ""
-	case "run_deferred":
+	case "run_deferred", "run_requeued":
 		b.note = output.Line(e.GetMessage())
-	case "run_failed", "run_succeeded":
-		// The last step ends with the run, in one transaction: there is no event of its own for it.
-		b.note = ""
-		for _, s := range b.steps {
-			if s.status == "running" {
-				s.status, s.ended = strings.TrimPrefix(kind, "run_"), at
-			}
-		}
+	case "run_succeeded":
+		b.end("succeeded", at)
+	case "run_failed", "run_canceled", "run_dead_lettered":
+		b.end("failed", at)
 	case "step_started":
 		s := b.step(e.GetStep())
 		s.status, s.began = "running", at
@@ -66,6 +62,16 @@ func (b *board) add(e *nthlayerv1.RunEvent) {
 		if e.GetMessage() != "" {
 			s := b.step(cmp.Or(e.GetStep(), "plan"))
 			s.details = append(s.details, output.Line(e.GetMessage()))
+		}
+	}
+}
+
+// end closes the last step: it ends with the run, in one transaction, and has no event of its own.
+func (b *board) end(status string, at time.Time) {
+	b.note = ""
+	for _, s := range b.steps {
+		if s.status == "running" {
+			s.status, s.ended = status, at
 		}
 	}
 }

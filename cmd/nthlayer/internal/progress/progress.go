@@ -12,6 +12,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -20,8 +21,8 @@ const redrawEvery = 100 * time.Millisecond
 // Events is a run's events as they happen, up to the one that ends the run.
 type Events = iter.Seq2[*nthlayerv1.RunEvent, error]
 
-// Show follows the events and gives the kind of the one that ended the run: run_succeeded or run_failed. It draws in
-// place and is for terminals of that width; width 0 writes plain lines.
+// Show follows the events and gives the kind of the one that ended the run: see client.Ends. It draws in place and is for
+// terminals of that width; width 0 writes plain lines.
 func Show(ctx context.Context, w io.Writer, width int, events Events) (ended string, err error) {
 	if width > 0 {
 		return showLive(ctx, w, width, events)
@@ -35,15 +36,18 @@ func Show(ctx context.Context, w io.Writer, width int, events Events) (ended str
 				return "", err
 			}
 		}
-		if Ends(e.GetKind()) {
-			return e.GetKind(), nil
-		}
+		ended = e.GetKind()
 	}
-	return "", io.ErrUnexpectedEOF
+	return last(ended)
 }
 
-// Ends reports whether an event of this kind is a run's last.
-func Ends(kind string) bool { return kind == "run_succeeded" || kind == "run_failed" }
+// last is the kind of a run's last event, if it was one that ends a run.
+func last(kind string) (string, error) {
+	if !client.Ends(kind) {
+		return "", io.ErrUnexpectedEOF
+	}
+	return kind, nil
+}
 
 func showLive(ctx context.Context, w io.Writer, width int, events Events) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -65,7 +69,7 @@ func showLive(ctx context.Context, w io.Writer, width int, events Events) (strin
 	}()
 
 	var b board
-	drawn := 0
+	ended, drawn := "", 0
 	draw := func(now time.Time) error {
 		lines := b.lines(now)
 		var out strings.Builder
@@ -86,17 +90,15 @@ func showLive(ctx context.Context, w io.Writer, width int, events Events) (strin
 		select {
 		case it, ok := <-items:
 			if !ok {
-				return "", io.ErrUnexpectedEOF
+				return last(ended)
 			}
 			if it.err != nil {
 				return "", it.err
 			}
 			b.add(it.event)
+			ended = it.event.GetKind()
 			if err := draw(time.Now()); err != nil {
 				return "", err
-			}
-			if Ends(it.event.GetKind()) {
-				return it.event.GetKind(), nil
 			}
 		case now := <-tick.C:
 			if err := draw(now); err != nil {

@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CancelRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Why, for those who look at the run later.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRunRequest) Reset() {
+	*x = CancelRunRequest{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRunRequest) ProtoMessage() {}
+
+func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
+func (*CancelRunRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CancelRunRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *CancelRunRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type GetRunRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -33,7 +86,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +98,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +111,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{0}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *GetRunRequest) GetJobId() string {
@@ -86,7 +139,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +151,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +164,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{1}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListRunsRequest) GetPageSize() int32 {
@@ -160,7 +213,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +225,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +238,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -209,7 +262,8 @@ type Run struct {
 	// What is done: "team.reconcile".
 	Type   string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	TeamId string `protobuf:"bytes,3,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
-	// queued, running, succeeded or failed.
+	// queued, running, succeeded, failed, canceled or dead_lettered (given up, although trying again may help: see
+	// DeadLetterService).
 	Status         string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
 	RequestedBy    string                 `protobuf:"bytes,5,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
 	IdempotencyKey string                 `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
@@ -227,15 +281,19 @@ type Run struct {
 	// What came out, in one sentence.
 	Summary string `protobuf:"bytes,16,opt,name=summary,proto3" json:"summary,omitempty"`
 	// The trace in which the run was asked for and done.
-	TraceId       string `protobuf:"bytes,17,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	Source        string `protobuf:"bytes,18,opt,name=source,proto3" json:"source,omitempty"`
+	TraceId string `protobuf:"bytes,17,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	Source  string `protobuf:"bytes,18,opt,name=source,proto3" json:"source,omitempty"`
+	// Who asked to cancel the run; empty: nobody.
+	CanceledBy string `protobuf:"bytes,19,opt,name=canceled_by,json=canceledBy,proto3" json:"canceled_by,omitempty"`
+	// The run is not begun before this time: it was deferred, or its team is paused.
+	AvailableAt   *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=available_at,json=availableAt,proto3" json:"available_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -247,7 +305,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -260,7 +318,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{3}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Run) GetJobId() string {
@@ -389,6 +447,20 @@ func (x *Run) GetSource() string {
 	return ""
 }
 
+func (x *Run) GetCanceledBy() string {
+	if x != nil {
+		return x.CanceledBy
+	}
+	return ""
+}
+
+func (x *Run) GetAvailableAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AvailableAt
+	}
+	return nil
+}
+
 type RunError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A stable word in capitals, for example SOURCE_UNAVAILABLE.
@@ -401,7 +473,7 @@ type RunError struct {
 
 func (x *RunError) Reset() {
 	*x = RunError{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +485,7 @@ func (x *RunError) String() string {
 func (*RunError) ProtoMessage() {}
 
 func (x *RunError) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +498,7 @@ func (x *RunError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunError.ProtoReflect.Descriptor instead.
 func (*RunError) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{4}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunError) GetReason() string {
@@ -460,7 +532,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +544,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +557,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{5}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Step) GetName() string {
@@ -541,7 +613,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +625,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +638,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{6}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WatchRunRequest) GetJobId() string {
@@ -591,7 +663,7 @@ type RunEvent struct {
 	JobId string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	At    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// run_queued, run_started, step_started, step_succeeded, step_failed, step_skipped, plan_ready, change_applied,
-	// change_failed, run_deferred, run_succeeded or run_failed.
+	// change_failed, run_deferred, run_requeued, run_succeeded, run_failed, run_canceled or run_dead_lettered.
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The step it is about, where it is about one.
 	Step    string `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`
@@ -604,7 +676,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +688,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +701,7 @@ func (x *RunEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEvent.ProtoReflect.Descriptor instead.
 func (*RunEvent) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{7}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RunEvent) GetSeq() int64 {
@@ -685,20 +757,23 @@ var File_nthlayer_v1_runs_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\n" +
-	"\x16nthlayer/v1/runs.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"0\n" +
+	"\x16nthlayer/v1/runs.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"c\n" +
+	"\x10CancelRunRequest\x12\x1f\n" +
+	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\x12.\n" +
+	"\x06reason\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x06reason\"0\n" +
 	"\rGetRunRequest\x12\x1f\n" +
-	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\"\xab\x02\n" +
+	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\"\xc4\x02\n" +
 	"\x0fListRunsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12F\n" +
-	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\x12C\n" +
-	"\x06status\x18\x04 \x01(\tB+\xbaH(r&R\x00R\x06queuedR\arunningR\tsucceededR\x06failedR\x06status\x129\n" +
+	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\x12\\\n" +
+	"\x06status\x18\x04 \x01(\tBD\xbaHAr?R\x00R\x06queuedR\arunningR\tsucceededR\x06failedR\bcanceledR\rdead_letteredR\x06status\x129\n" +
 	"\frequested_by\x18\x05 \x01(\tB\x16\xbaH\x13r\x11\x18\x80\x022\f^[^\\p{Cc}]*$R\vrequestedBy\"`\n" +
 	"\x10ListRunsResponse\x12$\n" +
 	"\x04runs\x18\x01 \x03(\v2\x10.nthlayer.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8f\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xef\x05\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n" +
@@ -721,7 +796,10 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\bfindings\x18\x0f \x03(\v2\x14.nthlayer.v1.FindingR\bfindings\x12\x18\n" +
 	"\asummary\x18\x10 \x01(\tR\asummary\x12\x19\n" +
 	"\btrace_id\x18\x11 \x01(\tR\atraceId\x12\x16\n" +
-	"\x06source\x18\x12 \x01(\tR\x06source\"<\n" +
+	"\x06source\x18\x12 \x01(\tR\x06source\x12\x1f\n" +
+	"\vcanceled_by\x18\x13 \x01(\tR\n" +
+	"canceledBy\x12=\n" +
+	"\favailable_at\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\vavailableAt\"<\n" +
 	"\bRunError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xdc\x01\n" +
@@ -744,7 +822,7 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04step\x18\x05 \x01(\tR\x04step\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12+\n" +
-	"\x06change\x18\a \x01(\v2\x13.nthlayer.v1.ChangeR\x06change2\xf3\x02\n" +
+	"\x06change\x18\a \x01(\v2\x13.nthlayer.v1.ChangeR\x06change2\xef\x03\n" +
 	"\n" +
 	"RunService\x12|\n" +
 	"\x06GetRun\x12\x1a.nthlayer.v1.GetRunRequest\x1a\x10.nthlayer.v1.Run\"D\xaa\xd4\x18\x12\n" +
@@ -754,7 +832,9 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\x12\b/v1/runs\x12z\n" +
 	"\bWatchRun\x12\x1c.nthlayer.v1.WatchRunRequest\x1a\x15.nthlayer.v1.RunEvent\"7\xaa\xd4\x18\x14\n" +
 	"\n" +
-	"runs.watch\x12\x06job_id\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/runs/{job_id}:watch0\x01B?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"runs.watch\x12\x06job_id\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/runs/{job_id}:watch0\x01\x12z\n" +
+	"\tCancelRun\x12\x1d.nthlayer.v1.CancelRunRequest\x1a\x10.nthlayer.v1.Run\"<\xaa\xd4\x18\x15\n" +
+	"\vruns.cancel\x12\x06job_id\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/runs/{job_id}:cancelB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_runs_proto_rawDescOnce sync.Once
@@ -768,45 +848,49 @@ func file_nthlayer_v1_runs_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_runs_proto_rawDescData
 }
 
-var file_nthlayer_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_nthlayer_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_nthlayer_v1_runs_proto_goTypes = []any{
-	(*GetRunRequest)(nil),         // 0: nthlayer.v1.GetRunRequest
-	(*ListRunsRequest)(nil),       // 1: nthlayer.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 2: nthlayer.v1.ListRunsResponse
-	(*Run)(nil),                   // 3: nthlayer.v1.Run
-	(*RunError)(nil),              // 4: nthlayer.v1.RunError
-	(*Step)(nil),                  // 5: nthlayer.v1.Step
-	(*WatchRunRequest)(nil),       // 6: nthlayer.v1.WatchRunRequest
-	(*RunEvent)(nil),              // 7: nthlayer.v1.RunEvent
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Plan)(nil),                  // 9: nthlayer.v1.Plan
-	(*Finding)(nil),               // 10: nthlayer.v1.Finding
-	(*Change)(nil),                // 11: nthlayer.v1.Change
+	(*CancelRunRequest)(nil),      // 0: nthlayer.v1.CancelRunRequest
+	(*GetRunRequest)(nil),         // 1: nthlayer.v1.GetRunRequest
+	(*ListRunsRequest)(nil),       // 2: nthlayer.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 3: nthlayer.v1.ListRunsResponse
+	(*Run)(nil),                   // 4: nthlayer.v1.Run
+	(*RunError)(nil),              // 5: nthlayer.v1.RunError
+	(*Step)(nil),                  // 6: nthlayer.v1.Step
+	(*WatchRunRequest)(nil),       // 7: nthlayer.v1.WatchRunRequest
+	(*RunEvent)(nil),              // 8: nthlayer.v1.RunEvent
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Plan)(nil),                  // 10: nthlayer.v1.Plan
+	(*Finding)(nil),               // 11: nthlayer.v1.Finding
+	(*Change)(nil),                // 12: nthlayer.v1.Change
 }
 var file_nthlayer_v1_runs_proto_depIdxs = []int32{
-	3,  // 0: nthlayer.v1.ListRunsResponse.runs:type_name -> nthlayer.v1.Run
-	8,  // 1: nthlayer.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 2: nthlayer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 3: nthlayer.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	4,  // 4: nthlayer.v1.Run.error:type_name -> nthlayer.v1.RunError
-	9,  // 5: nthlayer.v1.Run.plan:type_name -> nthlayer.v1.Plan
-	5,  // 6: nthlayer.v1.Run.steps:type_name -> nthlayer.v1.Step
-	10, // 7: nthlayer.v1.Run.findings:type_name -> nthlayer.v1.Finding
-	8,  // 8: nthlayer.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: nthlayer.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	8,  // 10: nthlayer.v1.RunEvent.at:type_name -> google.protobuf.Timestamp
-	11, // 11: nthlayer.v1.RunEvent.change:type_name -> nthlayer.v1.Change
-	0,  // 12: nthlayer.v1.RunService.GetRun:input_type -> nthlayer.v1.GetRunRequest
-	1,  // 13: nthlayer.v1.RunService.ListRuns:input_type -> nthlayer.v1.ListRunsRequest
-	6,  // 14: nthlayer.v1.RunService.WatchRun:input_type -> nthlayer.v1.WatchRunRequest
-	3,  // 15: nthlayer.v1.RunService.GetRun:output_type -> nthlayer.v1.Run
-	2,  // 16: nthlayer.v1.RunService.ListRuns:output_type -> nthlayer.v1.ListRunsResponse
-	7,  // 17: nthlayer.v1.RunService.WatchRun:output_type -> nthlayer.v1.RunEvent
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	4,  // 0: nthlayer.v1.ListRunsResponse.runs:type_name -> nthlayer.v1.Run
+	9,  // 1: nthlayer.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 2: nthlayer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 3: nthlayer.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	5,  // 4: nthlayer.v1.Run.error:type_name -> nthlayer.v1.RunError
+	10, // 5: nthlayer.v1.Run.plan:type_name -> nthlayer.v1.Plan
+	6,  // 6: nthlayer.v1.Run.steps:type_name -> nthlayer.v1.Step
+	11, // 7: nthlayer.v1.Run.findings:type_name -> nthlayer.v1.Finding
+	9,  // 8: nthlayer.v1.Run.available_at:type_name -> google.protobuf.Timestamp
+	9,  // 9: nthlayer.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 10: nthlayer.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	9,  // 11: nthlayer.v1.RunEvent.at:type_name -> google.protobuf.Timestamp
+	12, // 12: nthlayer.v1.RunEvent.change:type_name -> nthlayer.v1.Change
+	1,  // 13: nthlayer.v1.RunService.GetRun:input_type -> nthlayer.v1.GetRunRequest
+	2,  // 14: nthlayer.v1.RunService.ListRuns:input_type -> nthlayer.v1.ListRunsRequest
+	7,  // 15: nthlayer.v1.RunService.WatchRun:input_type -> nthlayer.v1.WatchRunRequest
+	0,  // 16: nthlayer.v1.RunService.CancelRun:input_type -> nthlayer.v1.CancelRunRequest
+	4,  // 17: nthlayer.v1.RunService.GetRun:output_type -> nthlayer.v1.Run
+	3,  // 18: nthlayer.v1.RunService.ListRuns:output_type -> nthlayer.v1.ListRunsResponse
+	8,  // 19: nthlayer.v1.RunService.WatchRun:output_type -> nthlayer.v1.RunEvent
+	4,  // 20: nthlayer.v1.RunService.CancelRun:output_type -> nthlayer.v1.Run
+	17, // [17:21] is the sub-list for method output_type
+	13, // [13:17] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_runs_proto_init() }
@@ -822,7 +906,7 @@ func file_nthlayer_v1_runs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_runs_proto_rawDesc), len(file_nthlayer_v1_runs_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

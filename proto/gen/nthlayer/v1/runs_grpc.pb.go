@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_GetRun_FullMethodName   = "/nthlayer.v1.RunService/GetRun"
-	RunService_ListRuns_FullMethodName = "/nthlayer.v1.RunService/ListRuns"
-	RunService_WatchRun_FullMethodName = "/nthlayer.v1.RunService/WatchRun"
+	RunService_GetRun_FullMethodName    = "/nthlayer.v1.RunService/GetRun"
+	RunService_ListRuns_FullMethodName  = "/nthlayer.v1.RunService/ListRuns"
+	RunService_WatchRun_FullMethodName  = "/nthlayer.v1.RunService/WatchRun"
+	RunService_CancelRun_FullMethodName = "/nthlayer.v1.RunService/CancelRun"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -36,6 +37,9 @@ type RunServiceClient interface {
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	// WatchRun streams a run's events from the first (or from after_seq) to the one that ends the run.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RunEvent], error)
+	// CancelRun asks for the end of a run. One that was not begun ends at once; one that is being worked on ends between two
+	// steps, with what it did recorded. Asking twice is the same as once; a run that has ended otherwise is refused.
+	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*Run, error)
 }
 
 type runServiceClient struct {
@@ -85,6 +89,16 @@ func (c *runServiceClient) WatchRun(ctx context.Context, in *WatchRunRequest, op
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_WatchRunClient = grpc.ServerStreamingClient[RunEvent]
 
+func (c *runServiceClient) CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*Run, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Run)
+	err := c.cc.Invoke(ctx, RunService_CancelRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -97,6 +111,9 @@ type RunServiceServer interface {
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	// WatchRun streams a run's events from the first (or from after_seq) to the one that ends the run.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[RunEvent]) error
+	// CancelRun asks for the end of a run. One that was not begun ends at once; one that is being worked on ends between two
+	// steps, with what it did recorded. Asking twice is the same as once; a run that has ended otherwise is refused.
+	CancelRun(context.Context, *CancelRunRequest) (*Run, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -115,6 +132,9 @@ func (UnimplementedRunServiceServer) ListRuns(context.Context, *ListRunsRequest)
 }
 func (UnimplementedRunServiceServer) WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[RunEvent]) error {
 	return status.Error(codes.Unimplemented, "method WatchRun not implemented")
+}
+func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunRequest) (*Run, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelRun not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -184,6 +204,24 @@ func _RunService_WatchRun_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_WatchRunServer = grpc.ServerStreamingServer[RunEvent]
 
+func _RunService_CancelRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).CancelRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_CancelRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).CancelRun(ctx, req.(*CancelRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -198,6 +236,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRuns",
 			Handler:    _RunService_ListRuns_Handler,
+		},
+		{
+			MethodName: "CancelRun",
+			Handler:    _RunService_CancelRun_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -11,6 +11,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -23,6 +24,225 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type PauseTeamRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	TeamId string                 `protobuf:"bytes,1,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	// Why, for those who find the team paused.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long: a minute to 30 days.
+	Duration      *durationpb.Duration `protobuf:"bytes,3,opt,name=duration,proto3" json:"duration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseTeamRequest) Reset() {
+	*x = PauseTeamRequest{}
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseTeamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseTeamRequest) ProtoMessage() {}
+
+func (x *PauseTeamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseTeamRequest.ProtoReflect.Descriptor instead.
+func (*PauseTeamRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *PauseTeamRequest) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *PauseTeamRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseTeamRequest) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+type ResumeTeamRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TeamId        string                 `protobuf:"bytes,1,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeTeamRequest) Reset() {
+	*x = ResumeTeamRequest{}
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeTeamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeTeamRequest) ProtoMessage() {}
+
+func (x *ResumeTeamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeTeamRequest.ProtoReflect.Descriptor instead.
+func (*ResumeTeamRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResumeTeamRequest) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+type ResumeTeamResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeTeamResponse) Reset() {
+	*x = ResumeTeamResponse{}
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeTeamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeTeamResponse) ProtoMessage() {}
+
+func (x *ResumeTeamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeTeamResponse.ProtoReflect.Descriptor instead.
+func (*ResumeTeamResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{2}
+}
+
+// TeamPause is somebody's decision that nothing of a team is changed until a time.
+type TeamPause struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TeamId        string                 `protobuf:"bytes,1,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	PausedBy      string                 `protobuf:"bytes,3,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	PausedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=paused_at,json=pausedAt,proto3" json:"paused_at,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TeamPause) Reset() {
+	*x = TeamPause{}
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TeamPause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TeamPause) ProtoMessage() {}
+
+func (x *TeamPause) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TeamPause.ProtoReflect.Descriptor instead.
+func (*TeamPause) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TeamPause) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *TeamPause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *TeamPause) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+func (x *TeamPause) GetPausedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PausedAt
+	}
+	return nil
+}
+
+func (x *TeamPause) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
 
 type ReconcileTeamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -40,7 +260,7 @@ type ReconcileTeamRequest struct {
 
 func (x *ReconcileTeamRequest) Reset() {
 	*x = ReconcileTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -52,7 +272,7 @@ func (x *ReconcileTeamRequest) String() string {
 func (*ReconcileTeamRequest) ProtoMessage() {}
 
 func (x *ReconcileTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -65,7 +285,7 @@ func (x *ReconcileTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileTeamRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{0}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReconcileTeamRequest) GetTeamId() string {
@@ -105,7 +325,7 @@ type ReconcileTeamResponse struct {
 
 func (x *ReconcileTeamResponse) Reset() {
 	*x = ReconcileTeamResponse{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -117,7 +337,7 @@ func (x *ReconcileTeamResponse) String() string {
 func (*ReconcileTeamResponse) ProtoMessage() {}
 
 func (x *ReconcileTeamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -130,7 +350,7 @@ func (x *ReconcileTeamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileTeamResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileTeamResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{1}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReconcileTeamResponse) GetJobId() string {
@@ -154,7 +374,7 @@ type PlanTeamRequest struct {
 
 func (x *PlanTeamRequest) Reset() {
 	*x = PlanTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -166,7 +386,7 @@ func (x *PlanTeamRequest) String() string {
 func (*PlanTeamRequest) ProtoMessage() {}
 
 func (x *PlanTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -179,7 +399,7 @@ func (x *PlanTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanTeamRequest.ProtoReflect.Descriptor instead.
 func (*PlanTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PlanTeamRequest) GetTeamId() string {
@@ -212,7 +432,7 @@ type GetTeamRequest struct {
 
 func (x *GetTeamRequest) Reset() {
 	*x = GetTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +444,7 @@ func (x *GetTeamRequest) String() string {
 func (*GetTeamRequest) ProtoMessage() {}
 
 func (x *GetTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +457,7 @@ func (x *GetTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTeamRequest.ProtoReflect.Descriptor instead.
 func (*GetTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{3}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetTeamRequest) GetTeamId() string {
@@ -263,7 +483,7 @@ type ListTeamsRequest struct {
 
 func (x *ListTeamsRequest) Reset() {
 	*x = ListTeamsRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +495,7 @@ func (x *ListTeamsRequest) String() string {
 func (*ListTeamsRequest) ProtoMessage() {}
 
 func (x *ListTeamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +508,7 @@ func (x *ListTeamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTeamsRequest.ProtoReflect.Descriptor instead.
 func (*ListTeamsRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{4}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTeamsRequest) GetPageSize() int32 {
@@ -330,7 +550,7 @@ type ListTeamsResponse struct {
 
 func (x *ListTeamsResponse) Reset() {
 	*x = ListTeamsResponse{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +562,7 @@ func (x *ListTeamsResponse) String() string {
 func (*ListTeamsResponse) ProtoMessage() {}
 
 func (x *ListTeamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +575,7 @@ func (x *ListTeamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTeamsResponse.ProtoReflect.Descriptor instead.
 func (*ListTeamsResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{5}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTeamsResponse) GetTeams() []*Team {
@@ -383,18 +603,20 @@ type Team struct {
 	// The remembered pair of source and target team; absent before the first successful match.
 	Link *Link `protobuf:"bytes,5,opt,name=link,proto3" json:"link,omitempty"`
 	// The members as the source declared them when last read.
-	Members       []*TeamMember          `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
-	MemberCount   int32                  `protobuf:"varint,7,opt,name=member_count,json=memberCount,proto3" json:"member_count,omitempty"`
-	Archived      bool                   `protobuf:"varint,8,opt,name=archived,proto3" json:"archived,omitempty"`
-	LastJobId     string                 `protobuf:"bytes,9,opt,name=last_job_id,json=lastJobId,proto3" json:"last_job_id,omitempty"`
-	SourceReadAt  *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=source_read_at,json=sourceReadAt,proto3" json:"source_read_at,omitempty"`
+	Members      []*TeamMember          `protobuf:"bytes,6,rep,name=members,proto3" json:"members,omitempty"`
+	MemberCount  int32                  `protobuf:"varint,7,opt,name=member_count,json=memberCount,proto3" json:"member_count,omitempty"`
+	Archived     bool                   `protobuf:"varint,8,opt,name=archived,proto3" json:"archived,omitempty"`
+	LastJobId    string                 `protobuf:"bytes,9,opt,name=last_job_id,json=lastJobId,proto3" json:"last_job_id,omitempty"`
+	SourceReadAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=source_read_at,json=sourceReadAt,proto3" json:"source_read_at,omitempty"`
+	// Filled by GetTeam only; absent while the team is not paused.
+	Pause         *TeamPause `protobuf:"bytes,11,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +628,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +641,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{6}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Team) GetTeamId() string {
@@ -492,6 +714,13 @@ func (x *Team) GetSourceReadAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Team) GetPause() *TeamPause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
 // Link is the remembered pair (source team id, target team id).
 type Link struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -506,7 +735,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +747,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +760,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{7}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Link) GetSource() string {
@@ -580,7 +809,7 @@ type TeamMember struct {
 
 func (x *TeamMember) Reset() {
 	*x = TeamMember{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +821,7 @@ func (x *TeamMember) String() string {
 func (*TeamMember) ProtoMessage() {}
 
 func (x *TeamMember) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +834,7 @@ func (x *TeamMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TeamMember.ProtoReflect.Descriptor instead.
 func (*TeamMember) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{8}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TeamMember) GetEmail() string {
@@ -633,7 +862,20 @@ var File_nthlayer_v1_teams_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\n" +
-	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xcd\x01\n" +
+	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xd6\x01\n" +
+	"\x10PauseTeamRequest\x12C\n" +
+	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x120\n" +
+	"\x06reason\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x10\x01\x18\xf4\x032\f^[^\\p{Cc}]+$R\x06reason\x12K\n" +
+	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xc8\x01\x01\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b<R\bduration\"X\n" +
+	"\x11ResumeTeamRequest\x12C\n" +
+	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\"\x14\n" +
+	"\x12ResumeTeamResponse\"\xc4\x01\n" +
+	"\tTeamPause\x12\x17\n" +
+	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tpaused_by\x18\x03 \x01(\tR\bpausedBy\x127\n" +
+	"\tpaused_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bpausedAt\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xcd\x01\n" +
 	"\x14ReconcileTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12.\n" +
 	"\adesired\x18\x02 \x01(\v2\x14.nthlayer.v1.DesiredR\adesired\x12'\n" +
@@ -659,7 +901,7 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\x05query\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x18d2\f^[^\\p{Cc}]*$R\x05query\"d\n" +
 	"\x11ListTeamsResponse\x12'\n" +
 	"\x05teams\x18\x01 \x03(\v2\x11.nthlayer.v1.TeamR\x05teams\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc5\x03\n" +
 	"\x04Team\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -672,7 +914,8 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\barchived\x18\b \x01(\bR\barchived\x12\x1e\n" +
 	"\vlast_job_id\x18\t \x01(\tR\tlastJobId\x12@\n" +
 	"\x0esource_read_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\fsourceReadAt\"\xbb\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\fsourceReadAt\x12,\n" +
+	"\x05pause\x18\v \x01(\v2\x16.nthlayer.v1.TeamPauseR\x05pause\"\xbb\x01\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12$\n" +
 	"\x0esource_team_id\x18\x02 \x01(\tR\fsourceTeamId\x12\x16\n" +
@@ -683,7 +926,7 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"TeamMember\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04role\x18\x03 \x01(\tR\x04role2\x81\x04\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role2\x98\x06\n" +
 	"\vTeamService\x12\x94\x01\n" +
 	"\rReconcileTeam\x12!.nthlayer.v1.ReconcileTeamRequest\x1a\".nthlayer.v1.ReconcileTeamResponse\"<\xaa\xd4\x18\x1a\n" +
 	"\x0fteams.reconcile\x12\ateam_id\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/teams/reconcile\x12y\n" +
@@ -694,7 +937,12 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\tteams.get\x12\ateam_id\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/teams/{team_id}\x12p\n" +
 	"\tListTeams\x12\x1d.nthlayer.v1.ListTeamsRequest\x1a\x1e.nthlayer.v1.ListTeamsResponse\"$\xaa\xd4\x18\x0f\n" +
 	"\n" +
-	"teams.list\x12\x01*\x82\xd3\xe4\x93\x02\v\x12\t/v1/teamsB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"teams.list\x12\x01*\x82\xd3\xe4\x93\x02\v\x12\t/v1/teams\x12\x82\x01\n" +
+	"\tPauseTeam\x12\x1d.nthlayer.v1.PauseTeamRequest\x1a\x16.nthlayer.v1.TeamPause\">\xaa\xd4\x18\x16\n" +
+	"\vteams.pause\x12\ateam_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/teams/{team_id}:pause\x12\x8f\x01\n" +
+	"\n" +
+	"ResumeTeam\x12\x1e.nthlayer.v1.ResumeTeamRequest\x1a\x1f.nthlayer.v1.ResumeTeamResponse\"@\xaa\xd4\x18\x17\n" +
+	"\fteams.resume\x12\ateam_id\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/teams/{team_id}:resumeB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_teams_proto_rawDescOnce sync.Once
@@ -708,43 +956,56 @@ func file_nthlayer_v1_teams_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_teams_proto_rawDescData
 }
 
-var file_nthlayer_v1_teams_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_nthlayer_v1_teams_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_nthlayer_v1_teams_proto_goTypes = []any{
-	(*ReconcileTeamRequest)(nil),  // 0: nthlayer.v1.ReconcileTeamRequest
-	(*ReconcileTeamResponse)(nil), // 1: nthlayer.v1.ReconcileTeamResponse
-	(*PlanTeamRequest)(nil),       // 2: nthlayer.v1.PlanTeamRequest
-	(*GetTeamRequest)(nil),        // 3: nthlayer.v1.GetTeamRequest
-	(*ListTeamsRequest)(nil),      // 4: nthlayer.v1.ListTeamsRequest
-	(*ListTeamsResponse)(nil),     // 5: nthlayer.v1.ListTeamsResponse
-	(*Team)(nil),                  // 6: nthlayer.v1.Team
-	(*Link)(nil),                  // 7: nthlayer.v1.Link
-	(*TeamMember)(nil),            // 8: nthlayer.v1.TeamMember
-	(*Desired)(nil),               // 9: nthlayer.v1.Desired
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*Plan)(nil),                  // 11: nthlayer.v1.Plan
+	(*PauseTeamRequest)(nil),      // 0: nthlayer.v1.PauseTeamRequest
+	(*ResumeTeamRequest)(nil),     // 1: nthlayer.v1.ResumeTeamRequest
+	(*ResumeTeamResponse)(nil),    // 2: nthlayer.v1.ResumeTeamResponse
+	(*TeamPause)(nil),             // 3: nthlayer.v1.TeamPause
+	(*ReconcileTeamRequest)(nil),  // 4: nthlayer.v1.ReconcileTeamRequest
+	(*ReconcileTeamResponse)(nil), // 5: nthlayer.v1.ReconcileTeamResponse
+	(*PlanTeamRequest)(nil),       // 6: nthlayer.v1.PlanTeamRequest
+	(*GetTeamRequest)(nil),        // 7: nthlayer.v1.GetTeamRequest
+	(*ListTeamsRequest)(nil),      // 8: nthlayer.v1.ListTeamsRequest
+	(*ListTeamsResponse)(nil),     // 9: nthlayer.v1.ListTeamsResponse
+	(*Team)(nil),                  // 10: nthlayer.v1.Team
+	(*Link)(nil),                  // 11: nthlayer.v1.Link
+	(*TeamMember)(nil),            // 12: nthlayer.v1.TeamMember
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Desired)(nil),               // 15: nthlayer.v1.Desired
+	(*Plan)(nil),                  // 16: nthlayer.v1.Plan
 }
 var file_nthlayer_v1_teams_proto_depIdxs = []int32{
-	9,  // 0: nthlayer.v1.ReconcileTeamRequest.desired:type_name -> nthlayer.v1.Desired
-	9,  // 1: nthlayer.v1.PlanTeamRequest.desired:type_name -> nthlayer.v1.Desired
-	6,  // 2: nthlayer.v1.ListTeamsResponse.teams:type_name -> nthlayer.v1.Team
-	10, // 3: nthlayer.v1.Team.sync_status_since:type_name -> google.protobuf.Timestamp
-	7,  // 4: nthlayer.v1.Team.link:type_name -> nthlayer.v1.Link
-	8,  // 5: nthlayer.v1.Team.members:type_name -> nthlayer.v1.TeamMember
-	10, // 6: nthlayer.v1.Team.source_read_at:type_name -> google.protobuf.Timestamp
-	10, // 7: nthlayer.v1.Link.linked_at:type_name -> google.protobuf.Timestamp
-	0,  // 8: nthlayer.v1.TeamService.ReconcileTeam:input_type -> nthlayer.v1.ReconcileTeamRequest
-	2,  // 9: nthlayer.v1.TeamService.PlanTeam:input_type -> nthlayer.v1.PlanTeamRequest
-	3,  // 10: nthlayer.v1.TeamService.GetTeam:input_type -> nthlayer.v1.GetTeamRequest
-	4,  // 11: nthlayer.v1.TeamService.ListTeams:input_type -> nthlayer.v1.ListTeamsRequest
-	1,  // 12: nthlayer.v1.TeamService.ReconcileTeam:output_type -> nthlayer.v1.ReconcileTeamResponse
-	11, // 13: nthlayer.v1.TeamService.PlanTeam:output_type -> nthlayer.v1.Plan
-	6,  // 14: nthlayer.v1.TeamService.GetTeam:output_type -> nthlayer.v1.Team
-	5,  // 15: nthlayer.v1.TeamService.ListTeams:output_type -> nthlayer.v1.ListTeamsResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 0: nthlayer.v1.PauseTeamRequest.duration:type_name -> google.protobuf.Duration
+	14, // 1: nthlayer.v1.TeamPause.paused_at:type_name -> google.protobuf.Timestamp
+	14, // 2: nthlayer.v1.TeamPause.until:type_name -> google.protobuf.Timestamp
+	15, // 3: nthlayer.v1.ReconcileTeamRequest.desired:type_name -> nthlayer.v1.Desired
+	15, // 4: nthlayer.v1.PlanTeamRequest.desired:type_name -> nthlayer.v1.Desired
+	10, // 5: nthlayer.v1.ListTeamsResponse.teams:type_name -> nthlayer.v1.Team
+	14, // 6: nthlayer.v1.Team.sync_status_since:type_name -> google.protobuf.Timestamp
+	11, // 7: nthlayer.v1.Team.link:type_name -> nthlayer.v1.Link
+	12, // 8: nthlayer.v1.Team.members:type_name -> nthlayer.v1.TeamMember
+	14, // 9: nthlayer.v1.Team.source_read_at:type_name -> google.protobuf.Timestamp
+	3,  // 10: nthlayer.v1.Team.pause:type_name -> nthlayer.v1.TeamPause
+	14, // 11: nthlayer.v1.Link.linked_at:type_name -> google.protobuf.Timestamp
+	4,  // 12: nthlayer.v1.TeamService.ReconcileTeam:input_type -> nthlayer.v1.ReconcileTeamRequest
+	6,  // 13: nthlayer.v1.TeamService.PlanTeam:input_type -> nthlayer.v1.PlanTeamRequest
+	7,  // 14: nthlayer.v1.TeamService.GetTeam:input_type -> nthlayer.v1.GetTeamRequest
+	8,  // 15: nthlayer.v1.TeamService.ListTeams:input_type -> nthlayer.v1.ListTeamsRequest
+	0,  // 16: nthlayer.v1.TeamService.PauseTeam:input_type -> nthlayer.v1.PauseTeamRequest
+	1,  // 17: nthlayer.v1.TeamService.ResumeTeam:input_type -> nthlayer.v1.ResumeTeamRequest
+	5,  // 18: nthlayer.v1.TeamService.ReconcileTeam:output_type -> nthlayer.v1.ReconcileTeamResponse
+	16, // 19: nthlayer.v1.TeamService.PlanTeam:output_type -> nthlayer.v1.Plan
+	10, // 20: nthlayer.v1.TeamService.GetTeam:output_type -> nthlayer.v1.Team
+	9,  // 21: nthlayer.v1.TeamService.ListTeams:output_type -> nthlayer.v1.ListTeamsResponse
+	3,  // 22: nthlayer.v1.TeamService.PauseTeam:output_type -> nthlayer.v1.TeamPause
+	2,  // 23: nthlayer.v1.TeamService.ResumeTeam:output_type -> nthlayer.v1.ResumeTeamResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_teams_proto_init() }
@@ -760,7 +1021,7 @@ func file_nthlayer_v1_teams_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_teams_proto_rawDesc), len(file_nthlayer_v1_teams_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,8 @@ const (
 	TeamService_PlanTeam_FullMethodName      = "/nthlayer.v1.TeamService/PlanTeam"
 	TeamService_GetTeam_FullMethodName       = "/nthlayer.v1.TeamService/GetTeam"
 	TeamService_ListTeams_FullMethodName     = "/nthlayer.v1.TeamService/ListTeams"
+	TeamService_PauseTeam_FullMethodName     = "/nthlayer.v1.TeamService/PauseTeam"
+	TeamService_ResumeTeam_FullMethodName    = "/nthlayer.v1.TeamService/ResumeTeam"
 )
 
 // TeamServiceClient is the client API for TeamService service.
@@ -41,6 +43,11 @@ type TeamServiceClient interface {
 	GetTeam(ctx context.Context, in *GetTeamRequest, opts ...grpc.CallOption) (*Team, error)
 	// ListTeams lists the teams known from the source, by team id.
 	ListTeams(ctx context.Context, in *ListTeamsRequest, opts ...grpc.CallOption) (*ListTeamsResponse, error)
+	// PauseTeam keeps runs of a team from changing anything until a time. Runs are still accepted: they wait. One that is
+	// being worked on stops between two steps. Plans and dry runs go on. A new pause replaces the one there is.
+	PauseTeam(ctx context.Context, in *PauseTeamRequest, opts ...grpc.CallOption) (*TeamPause, error)
+	// ResumeTeam ends a pause before its time. What waited is due at once. It is no error where there is no pause.
+	ResumeTeam(ctx context.Context, in *ResumeTeamRequest, opts ...grpc.CallOption) (*ResumeTeamResponse, error)
 }
 
 type teamServiceClient struct {
@@ -91,6 +98,26 @@ func (c *teamServiceClient) ListTeams(ctx context.Context, in *ListTeamsRequest,
 	return out, nil
 }
 
+func (c *teamServiceClient) PauseTeam(ctx context.Context, in *PauseTeamRequest, opts ...grpc.CallOption) (*TeamPause, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TeamPause)
+	err := c.cc.Invoke(ctx, TeamService_PauseTeam_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *teamServiceClient) ResumeTeam(ctx context.Context, in *ResumeTeamRequest, opts ...grpc.CallOption) (*ResumeTeamResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeTeamResponse)
+	err := c.cc.Invoke(ctx, TeamService_ResumeTeam_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TeamServiceServer is the server API for TeamService service.
 // All implementations must embed UnimplementedTeamServiceServer
 // for forward compatibility.
@@ -107,6 +134,11 @@ type TeamServiceServer interface {
 	GetTeam(context.Context, *GetTeamRequest) (*Team, error)
 	// ListTeams lists the teams known from the source, by team id.
 	ListTeams(context.Context, *ListTeamsRequest) (*ListTeamsResponse, error)
+	// PauseTeam keeps runs of a team from changing anything until a time. Runs are still accepted: they wait. One that is
+	// being worked on stops between two steps. Plans and dry runs go on. A new pause replaces the one there is.
+	PauseTeam(context.Context, *PauseTeamRequest) (*TeamPause, error)
+	// ResumeTeam ends a pause before its time. What waited is due at once. It is no error where there is no pause.
+	ResumeTeam(context.Context, *ResumeTeamRequest) (*ResumeTeamResponse, error)
 	mustEmbedUnimplementedTeamServiceServer()
 }
 
@@ -128,6 +160,12 @@ func (UnimplementedTeamServiceServer) GetTeam(context.Context, *GetTeamRequest) 
 }
 func (UnimplementedTeamServiceServer) ListTeams(context.Context, *ListTeamsRequest) (*ListTeamsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTeams not implemented")
+}
+func (UnimplementedTeamServiceServer) PauseTeam(context.Context, *PauseTeamRequest) (*TeamPause, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseTeam not implemented")
+}
+func (UnimplementedTeamServiceServer) ResumeTeam(context.Context, *ResumeTeamRequest) (*ResumeTeamResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeTeam not implemented")
 }
 func (UnimplementedTeamServiceServer) mustEmbedUnimplementedTeamServiceServer() {}
 func (UnimplementedTeamServiceServer) testEmbeddedByValue()                     {}
@@ -222,6 +260,42 @@ func _TeamService_ListTeams_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TeamService_PauseTeam_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseTeamRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TeamServiceServer).PauseTeam(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TeamService_PauseTeam_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TeamServiceServer).PauseTeam(ctx, req.(*PauseTeamRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TeamService_ResumeTeam_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeTeamRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TeamServiceServer).ResumeTeam(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TeamService_ResumeTeam_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TeamServiceServer).ResumeTeam(ctx, req.(*ResumeTeamRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TeamService_ServiceDesc is the grpc.ServiceDesc for TeamService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -244,6 +318,14 @@ var TeamService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTeams",
 			Handler:    _TeamService_ListTeams_Handler,
+		},
+		{
+			MethodName: "PauseTeam",
+			Handler:    _TeamService_PauseTeam_Handler,
+		},
+		{
+			MethodName: "ResumeTeam",
+			Handler:    _TeamService_ResumeTeam_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

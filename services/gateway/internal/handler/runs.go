@@ -2,12 +2,15 @@ package handler
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
@@ -26,6 +29,7 @@ type RunStore interface {
 	Runs(context.Context, store.RunFilter) ([]store.Run, error)
 	Events(ctx context.Context, jobID uuid.UUID, after int64, limit int) ([]store.Event, error)
 	Findings(context.Context, store.FindingFilter) ([]trail.Entry, error)
+	Cancel(ctx context.Context, jobID uuid.UUID, by, reason string) (store.Run, error)
 }
 
 // News tells of events as they come.
@@ -39,6 +43,26 @@ type Runs struct {
 	nthlayerv1.UnimplementedRunServiceServer
 	Store RunStore
 	News  News
+	Poke  func() // tells the relay that the outbox has news
+}
+
+// CancelRun asks for the end of a run.
+func (r *Runs) CancelRun(ctx context.Context, request *nthlayerv1.CancelRunRequest) (*nthlayerv1.Run, error) {
+	jobID, err := parseJob(request.GetJobId())
+	if err != nil {
+		return nil, err
+	}
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run, err := r.Store.Cancel(ctx, jobID, who, request.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	rpc.Note(ctx, slog.String("job_id", jobID.String()), slog.String("team_id", run.TeamID))
+	r.Poke()
+	return showRun(run), nil
 }
 
 // GetRun shows one run with its plan, steps and findings.
@@ -119,10 +143,8 @@ func (r *Runs) WatchRun(request *nthlayerv1.WatchRunRequest, stream grpc.ServerS
 	news, stop := r.News.Subscribe(jobID) // before the first look, so that nothing falls between
 	defer stop()
 	watch := watch{store: r.Store, stream: stream, jobID: jobID, seq: request.GetAfterSeq()}
-	if watch.seq == 0 {
-		if err := watch.begin(ctx); err != nil {
-			return err
-		}
+	if err := watch.begin(ctx); err != nil {
+		return err
 	}
 	for {
 		select {
@@ -141,11 +163,20 @@ type watch struct {
 	store  RunStore
 	stream grpc.ServerStreamingServer[nthlayerv1.RunEvent]
 	jobID  uuid.UUID
-	seq    int64 // of the last event sent
+	seq    int64       // of the last event sent
+	last   store.Event // the last event sent
 }
 
-// begin sends the event that every run starts with. It stands in no table: the run itself says it.
+// begin sends the event that every run starts with, which stands in no table: the run itself says it. A caller who comes
+// back has seen it; what they saw last tells whether they have seen the end.
 func (w *watch) begin(ctx context.Context) error {
+	if w.seq > 0 {
+		seen, err := w.store.Events(ctx, w.jobID, w.seq-1, 1)
+		if err == nil && len(seen) > 0 && seen[0].Seq == w.seq {
+			w.last = seen[0]
+		}
+		return err
+	}
 	run, err := w.store.Run(ctx, w.jobID)
 	if err != nil {
 		return err
@@ -154,8 +185,9 @@ func (w *watch) begin(ctx context.Context) error {
 }
 
 // catchUp sends what happened since, and reports whether the run has ended. The run is read before its events: if it had
-// ended by then, no event is still to come. The event of the end is part of the transaction that ends the run, but
-// numbers are given before they are committed, so it can lie behind one that was sent already. Then it is made anew.
+// ended by then, no event is still to come, unless it was requeued meanwhile. The event of the end is part of the
+// transaction that ends the run, but numbers are given before they are committed, so it can lie behind one that was sent
+// already. Then it is made anew.
 func (w *watch) catchUp(ctx context.Context) (ended bool, err error) {
 	run, err := w.store.Run(ctx, w.jobID)
 	if err != nil {
@@ -170,19 +202,20 @@ func (w *watch) catchUp(ctx context.Context) (ended bool, err error) {
 			if err := w.stream.Send(showEvent(event)); err != nil {
 				return false, err
 			}
-			w.seq = event.Seq
-			if event.Kind == store.RunSucceeded || event.Kind == store.RunFailed {
-				return true, nil
-			}
+			w.seq, w.last = event.Seq, event
 		}
 		if len(events) < readBatch {
 			break
 		}
 	}
-	if !run.Terminal() {
+	switch {
+	case !run.Terminal(), w.last.Kind == store.RunRequeued:
 		return false, nil
+	case w.last.Ends():
+		return true, nil
+	default:
+		return true, w.stream.Send(endOf(run, w.seq+1))
 	}
-	return true, w.stream.Send(endOf(run, w.seq+1))
 }
 
 func parseJob(id string) (uuid.UUID, error) {
@@ -191,4 +224,13 @@ func parseJob(id string) (uuid.UUID, error) {
 		return uuid.Nil, fault.Field("job_id", "must be a UUID")
 	}
 	return jobID, nil
+}
+
+// asking is who makes the request.
+func asking(ctx context.Context) (string, error) {
+	principal, ok := auth.PrincipalFrom(ctx)
+	if !ok {
+		return "", fault.New(fault.Unauthenticated, "nobody is known to ask for this", nil)
+	}
+	return principal.Subject, nil
 }

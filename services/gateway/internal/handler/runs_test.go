@@ -35,17 +35,23 @@ func (s *scripted) Run(_ context.Context, jobID uuid.UUID) (store.Run, error) {
 	return store.Run{JobID: jobID, Status: s.looks[s.at].status, FinishedAt: &now, Summary: "done", ErrorMessage: "source away"}, nil
 }
 
-func (s *scripted) Events(_ context.Context, _ uuid.UUID, after int64, _ int) (found []store.Event, err error) {
+func (s *scripted) Events(_ context.Context, _ uuid.UUID, after int64, limit int) (found []store.Event, err error) {
 	for _, event := range s.looks[s.at].events {
 		if event.Seq > after {
 			found = append(found, event)
 		}
+	}
+	if limit == 1 { // what was the last one that the caller saw?
+		return found[:min(len(found), 1)], nil
 	}
 	s.at = min(s.at+1, len(s.looks)-1)
 	return found, nil
 }
 
 func (s *scripted) Runs(context.Context, store.RunFilter) ([]store.Run, error) { return nil, nil }
+func (s *scripted) Cancel(context.Context, uuid.UUID, string, string) (store.Run, error) {
+	return store.Run{}, nil
+}
 func (s *scripted) Findings(context.Context, store.FindingFilter) ([]trail.Entry, error) {
 	return nil, nil
 }
@@ -99,6 +105,26 @@ func TestWatchRun_EndedRun_GivesEverythingAndEnds(t *testing.T) {
 		kinds = append(kinds, event.GetKind())
 	}
 	require.Equal(t, []string{"run_queued", "step_started", "run_succeeded"}, kinds)
+}
+
+// A run that was given up and requeued lives again: its first end is not the end of the watch.
+func TestWatchRun_Requeued_GoesOnToTheLastEnd(t *testing.T) {
+	dead := []store.Event{{Seq: 1, Kind: store.RunStarted}, {Seq: 2, Kind: store.RunDeadLettered}}
+	again := append(dead, store.Event{Seq: 3, Kind: store.RunRequeued})
+	done := append(again, store.Event{Seq: 4, Kind: store.RunStarted}, store.Event{Seq: 5, Kind: store.RunSucceeded})
+	sent := watch(t, 0,
+		look{status: store.DeadLettered, events: again}, // requeued between reading the run and its events
+		look{status: store.Queued, events: again},
+		look{status: store.Succeeded, events: done},
+	)
+	require.Len(t, sent, 6)
+	require.Equal(t, store.RunSucceeded, sent[5].GetKind())
+}
+
+func TestWatchRun_CallerComesBackAfterTheEnd_IsToldNothingTwice(t *testing.T) {
+	events := []store.Event{{Seq: 1, Kind: store.RunStarted}, {Seq: 2, Kind: store.RunCanceled}}
+	require.Empty(t, watch(t, 2, look{status: store.Canceled, events: events}))
+	require.Len(t, watch(t, 1, look{status: store.Canceled, events: events}), 1)
 }
 
 func TestWatchRun_CallerLeaves_Ends(t *testing.T) {

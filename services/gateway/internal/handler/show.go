@@ -2,12 +2,14 @@ package handler
 
 import (
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -37,7 +39,7 @@ func showRun(r store.Run) *nthlayerv1.Run {
 		JobId: r.JobID.String(), Type: r.Type, TeamId: r.TeamID, Status: r.Status, RequestedBy: r.RequestedBy,
 		IdempotencyKey: r.IdempotencyKey, CreatedAt: timestamppb.New(r.CreatedAt), StartedAt: api.Time(r.StartedAt),
 		FinishedAt: api.Time(r.FinishedAt), Attempt: int32(r.Attempt), DryRun: r.Request.DryRun, Summary: r.Summary,
-		TraceId: traceID(r.Trace), Source: r.Request.Source,
+		TraceId: traceID(r.Trace), Source: r.Request.Source, CanceledBy: r.CanceledBy, AvailableAt: timestamppb.New(r.AvailableAt),
 	}
 	if r.ErrorReason != "" || r.ErrorMessage != "" {
 		run.Error = &nthlayerv1.RunError{Reason: r.ErrorReason, Message: r.ErrorMessage}
@@ -66,9 +68,52 @@ func showEvent(e store.Event) *nthlayerv1.RunEvent {
 
 // endOf is the last event of a run that has ended.
 func endOf(r store.Run, seq int64) *nthlayerv1.RunEvent {
-	event := &nthlayerv1.RunEvent{Seq: seq, JobId: r.JobID.String(), At: api.Time(r.FinishedAt), Kind: store.RunSucceeded, Message: r.Summary}
-	if r.Status == store.Failed {
-		event.Kind, event.Message = store.RunFailed, r.ErrorMessage
+	event := &nthlayerv1.RunEvent{
+		Seq: seq, JobId: r.JobID.String(), At: api.Time(r.FinishedAt), Kind: store.EndOf(r.Status), Message: r.ErrorMessage,
+	}
+	if r.Status == store.Succeeded {
+		event.Message = r.Summary
 	}
 	return event
+}
+
+func showPause(p *store.Pause) *nthlayerv1.TeamPause {
+	if p == nil {
+		return nil
+	}
+	return &nthlayerv1.TeamPause{
+		TeamId: p.TeamID, Reason: p.Reason, PausedBy: p.PausedBy, PausedAt: timestamppb.New(p.PausedAt), Until: timestamppb.New(p.Until),
+	}
+}
+
+func showLetters(letters []store.DeadLetter) []*nthlayerv1.DeadLetter {
+	shown := make([]*nthlayerv1.DeadLetter, len(letters))
+	for i, l := range letters {
+		shown[i] = showLetter(l)
+	}
+	return shown
+}
+
+func showLetter(l store.DeadLetter) *nthlayerv1.DeadLetter {
+	return &nthlayerv1.DeadLetter{
+		LetterId: l.ID.String(), Kind: l.Kind, Status: l.Status, Queue: l.Queue, TeamId: l.TeamID, Reason: l.Reason, Error: l.Error,
+		Attempts: int32(l.Attempts), DiedAt: timestamppb.New(l.DiedAt), SettledAt: api.Time(l.SettledAt), SettledBy: l.SettledBy,
+		MessageId: l.MessageID, Body: l.Body,
+	}
+}
+
+func showUpstream(r store.UpstreamReport, s upstream.Status) *nthlayerv1.Upstream {
+	return &nthlayerv1.Upstream{
+		Platform: r.Platform, Process: r.Process, Breaker: s.Breaker, BreakerUntil: known(s.BreakerUntil),
+		LimitPerMinute: int32(s.Limit), Remaining: int32(s.Remaining), PausedUntil: known(s.PausedUntil), Limiter: s.Limiter,
+		LastError: s.LastError, LastErrorAt: known(s.LastErrorAt), ReportedAt: timestamppb.New(r.ReportedAt),
+	}
+}
+
+// known is a time, or nothing where it is the zero time.
+func known(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
 }

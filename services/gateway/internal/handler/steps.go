@@ -30,10 +30,18 @@ func (r *Runs) steps(ctx context.Context, run store.Run) ([]*nthlayerv1.Step, er
 	}
 	for _, step := range folded.steps {
 		if run.FinishedAt != nil && step.FinishedAt == nil && step.Status == "running" {
-			step.Status, step.FinishedAt = run.Status, timestamppb.New(*run.FinishedAt)
+			step.Status, step.FinishedAt = stepEnd(run), timestamppb.New(*run.FinishedAt)
 		}
 	}
 	return folded.steps, nil
+}
+
+// stepEnd is how the step ended that was under way when the run did.
+func stepEnd(run store.Run) string {
+	if run.Status == store.Succeeded {
+		return "succeeded"
+	}
+	return "failed"
 }
 
 type fold struct {

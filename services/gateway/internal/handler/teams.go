@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel"
@@ -13,8 +14,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
-	"github.com/nthlayer/nthlayer/pkg/auth"
-	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -30,6 +29,9 @@ type TeamStore interface {
 	Accept(context.Context, store.NewRun) (jobID uuid.UUID, created bool, err error)
 	Team(ctx context.Context, teamID string) (store.Team, error)
 	Teams(context.Context, store.TeamFilter) ([]store.Team, error)
+	Pause(ctx context.Context, teamID string) (*store.Pause, error)
+	PauseTeam(ctx context.Context, teamID, by, reason string, duration time.Duration) (store.Pause, error)
+	ResumeTeam(ctx context.Context, teamID string) error
 }
 
 // Teams serves TeamService.
@@ -46,9 +48,9 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if err != nil {
 		return nil, err
 	}
-	principal, ok := auth.PrincipalFrom(ctx)
-	if !ok {
-		return nil, fault.New(fault.Unauthenticated, "nobody is known to ask for this run", nil)
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if request.GetSource() == "" {
 		request.Source = sourceCortex // before hashing: said or not, it is the same request
@@ -56,7 +58,7 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	trace := propagation.MapCarrier{}
 	otel.GetTextMapPropagator().Inject(ctx, trace)
 	jobID, created, err := t.Store.Accept(ctx, store.NewRun{
-		Principal: principal.Subject, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
+		Principal: who, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
 		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun()},
 		Trace:   trace,
 	})
@@ -104,7 +106,34 @@ func (t *Teams) GetTeam(ctx context.Context, request *nthlayerv1.GetTeamRequest)
 	for _, m := range team.Members {
 		shown.Members = append(shown.Members, showMember(m))
 	}
+	pause, err := t.Store.Pause(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
+	shown.Pause = showPause(pause)
 	return shown, nil
+}
+
+// PauseTeam keeps runs of a team from changing anything for a while.
+func (t *Teams) PauseTeam(ctx context.Context, request *nthlayerv1.PauseTeamRequest) (*nthlayerv1.TeamPause, error) {
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pause, err := t.Store.PauseTeam(ctx, request.GetTeamId(), who, request.GetReason(), request.GetDuration().AsDuration())
+	if err != nil {
+		return nil, err
+	}
+	return showPause(&pause), nil
+}
+
+// ResumeTeam ends a pause.
+func (t *Teams) ResumeTeam(ctx context.Context, request *nthlayerv1.ResumeTeamRequest) (*nthlayerv1.ResumeTeamResponse, error) {
+	if err := t.Store.ResumeTeam(ctx, request.GetTeamId()); err != nil {
+		return nil, err
+	}
+	t.Poke()
+	return &nthlayerv1.ResumeTeamResponse{}, nil
 }
 
 // ListTeams lists teams by id.

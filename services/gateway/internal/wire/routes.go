@@ -17,6 +17,8 @@ func routes() []rest.Register {
 		route(nthlayerv1.NewRunServiceClient, nthlayerv1.RegisterRunServiceHandlerClient),
 		route(nthlayerv1.NewTrailServiceClient, nthlayerv1.RegisterTrailServiceHandlerClient),
 		route(nthlayerv1.NewDeliveryServiceClient, nthlayerv1.RegisterDeliveryServiceHandlerClient),
+		route(nthlayerv1.NewDeadLetterServiceClient, nthlayerv1.RegisterDeadLetterServiceHandlerClient),
+		route(nthlayerv1.NewUpstreamServiceClient, nthlayerv1.RegisterUpstreamServiceHandlerClient),
 		route(nthlayerv1.NewScheduleServiceClient, nthlayerv1.RegisterScheduleServiceHandlerClient),
 	}
 }

@@ -68,9 +68,11 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain, StopWithin: stopWithin}, func(r grpc.ServiceRegistrar) {
 		nthlayerv1.RegisterTeamServiceServer(r, &handler.Teams{Store: db, Planner: peers.planner, Poke: relay.Poke})
-		nthlayerv1.RegisterRunServiceServer(r, &handler.Runs{Store: db, News: hub})
+		nthlayerv1.RegisterRunServiceServer(r, &handler.Runs{Store: db, News: hub, Poke: relay.Poke})
 		nthlayerv1.RegisterTrailServiceServer(r, &handler.Trail{Store: db})
 		nthlayerv1.RegisterDeliveryServiceServer(r, &handler.Deliveries{Notifier: peers.notifier})
+		nthlayerv1.RegisterDeadLetterServiceServer(r, &handler.DeadLetters{Store: db, Poke: relay.Poke})
+		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
 		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler})
 	})
 	if err != nil {
