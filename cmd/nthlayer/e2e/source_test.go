@@ -15,17 +15,19 @@ func getTeam(id string) *nthlayerv1.GetTeamRequest { return &nthlayerv1.GetTeamR
 
 // Whatever Cortex answers when it is not well, PagerDuty is left alone and the run says why.
 func TestReconcile_SourceNotWell_TouchesNothing(t *testing.T) {
+	const dead, failed = "dead_lettered", "failed" // trying again may help, or cannot
 	cases := map[string]struct {
 		fault   control.Fault
+		status  string
 		reasons []string
 	}{
-		"team-00": {control.Fault{Status: 500}, []string{"CORTEX_UNAVAILABLE", "CORTEX_BREAKER_OPEN"}},
-		"team-01": {control.Fault{Truncate: 150}, []string{"CORTEX_UNAVAILABLE", "SOURCE_INCOMPLETE", "CORTEX_BREAKER_OPEN"}},
-		"team-02": {control.Fault{Drop: true}, []string{"CORTEX_UNAVAILABLE", "CORTEX_BREAKER_OPEN"}},
-		"team-03": {control.Fault{Status: 200, Body: json.RawMessage(`{}`)}, []string{"SOURCE_INCOMPLETE"}},
-		"team-04": {control.Fault{Status: 200, Body: json.RawMessage(`""`)}, []string{"SOURCE_INCOMPLETE"}},
-		"team-05": {control.Fault{Status: 404, Body: json.RawMessage(`{"type":"NOT_FOUND","message":"no such team"}`)}, []string{"SOURCE_TEAM_NOT_FOUND"}},
-		"team-06": {control.Fault{Status: 401}, []string{"SOURCE_CREDENTIAL_REFUSED"}},
+		"team-00": {control.Fault{Status: 500}, dead, []string{"CORTEX_UNAVAILABLE", "CORTEX_BREAKER_OPEN"}},
+		"team-01": {control.Fault{Truncate: 150}, dead, []string{"CORTEX_UNAVAILABLE", "SOURCE_INCOMPLETE", "CORTEX_BREAKER_OPEN"}},
+		"team-02": {control.Fault{Drop: true}, dead, []string{"CORTEX_UNAVAILABLE", "CORTEX_BREAKER_OPEN"}},
+		"team-03": {control.Fault{Status: 200, Body: json.RawMessage(`{}`)}, dead, []string{"SOURCE_INCOMPLETE"}},
+		"team-04": {control.Fault{Status: 200, Body: json.RawMessage(`""`)}, dead, []string{"SOURCE_INCOMPLETE"}},
+		"team-05": {control.Fault{Status: 404, Body: json.RawMessage(`{"type":"NOT_FOUND","message":"no such team"}`)}, failed, []string{"SOURCE_TEAM_NOT_FOUND"}},
+		"team-06": {control.Fault{Status: 401}, failed, []string{"SOURCE_CREDENTIAL_REFUSED"}},
 	}
 	r := start(t, generated(t), 1, "NTHLAYER_PATIENCE=5s")
 	for team, c := range cases {
@@ -46,7 +48,7 @@ func TestReconcile_SourceNotWell_TouchesNothing(t *testing.T) {
 					t.Errorf("%s: %v", team, err)
 					return
 				}
-				if run.GetStatus() != "failed" || run.GetError().GetMessage() == "" {
+				if run.GetStatus() != c.status || run.GetError().GetMessage() == "" {
 					t.Errorf("%s: %s %v", team, run.GetStatus(), run.GetError())
 				}
 				for _, reason := range c.reasons {
