@@ -24,12 +24,12 @@ func (r *run) record(ctx context.Context, s *State) error {
 			return err
 		}
 	}
-	settled, err := r.settleOpen(ctx, s.Observed)
+	earlier, err := r.earlier(ctx, s.Observed)
 	if err != nil {
 		return err
 	}
 	sealing := sealing{now: r.parts.Now()}
-	for _, c := range settled {
+	for _, c := range earlier {
 		sealing.change(c.Ref, c)
 	}
 	for _, c := range s.outcomes() {
@@ -46,35 +46,41 @@ func (r *run) record(ctx context.Context, s *State) error {
 	return r.job.Ledger.Record(ctx, sealing.findings)
 }
 
-// settleOpen settles the intents of earlier rounds that nobody knew the outcome of, by what the target showed when this
-// round began to compare. Whether this round was going to make the same change makes no difference: the plan was made of
-// the same look. Nothing is settled where nobody looked.
-func (r *run) settleOpen(ctx context.Context, seen *ownership.Observed) ([]AppliedChange, error) {
-	if r.job.Run.Round <= 1 || seen == nil {
+// earlier gives what came of the changes of the rounds before, which their own ends did not come to seal. Those that
+// nobody knew the outcome of are settled by what the target showed when this round began to compare. Whether this round
+// was going to make the same change makes no difference: its plan was made of the same look. Where nobody looked they stay
+// as they are.
+func (r *run) earlier(ctx context.Context, seen *ownership.Observed) (outcomes []AppliedChange, err error) {
+	if r.job.Run.Round <= 1 {
 		return nil, nil
 	}
-	open, err := r.job.Ledger.Open(ctx)
+	changes, err := r.job.Ledger.Earlier(ctx)
 	if err != nil {
 		return nil, err
 	}
-	settled := make([]AppliedChange, len(open))
-	for i, c := range open {
-		sealed := c.Outcome == trail.Unknown // and stands in the trail so: what is known now is another entry
-		outcome, message := trail.Failed, "did not take effect before it was interrupted"
-		if seen.Shows(c.Change) {
-			outcome, message = trail.Applied, foundDone
+	for _, c := range changes {
+		open, sealed := c.Outcome == "" || c.Outcome == trail.Unknown, c.Outcome == trail.Unknown
+		switch {
+		case open && seen == nil:
+			continue
+		case open && seen.Shows(c.Change):
+			err = r.settle(ctx, &c, trail.Applied, foundDone)
+		case open:
+			err = r.settle(ctx, &c, trail.Skipped, "not made before the run was interrupted; it was planned anew")
 		}
-		if err := r.settle(ctx, &c, outcome, message); err != nil {
+		if err != nil {
 			return nil, err
 		}
-		if settled[i], err = appliedFrom(c); err != nil {
+		outcome, err := appliedFrom(c)
+		if err != nil {
 			return nil, err
 		}
-		if sealed {
-			settled[i].Ref += "/settled"
+		if sealed { // it stands in the trail as unknown: what is known now is another entry
+			outcome.Ref += "/settled"
 		}
+		outcomes = append(outcomes, outcome)
 	}
-	return settled, nil
+	return outcomes, nil
 }
 
 // sealing collects findings. The first error stays.

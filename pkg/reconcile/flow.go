@@ -61,7 +61,7 @@ type Ledger interface {
 	flow.Journal
 	Intend(ctx context.Context, changes []ownership.Change) error
 	Changes(ctx context.Context) ([]store.Change, error)
-	Open(ctx context.Context) ([]store.Change, error) // of earlier rounds, without a known outcome
+	Earlier(ctx context.Context) ([]store.Change, error) // of the rounds before
 	Settle(ctx context.Context, ref, outcome, message string, calls []trail.APICall) error
 	SaveLink(ctx context.Context, link store.Link) error
 	Record(ctx context.Context, findings []trail.Finding) error

@@ -139,11 +139,11 @@ func (c *Claim) Changes(ctx context.Context) ([]Change, error) {
 	return changesFrom(rows)
 }
 
-// Open lists the intents of earlier rounds of which nobody knows whether they happened.
-func (c *Claim) Open(ctx context.Context) ([]Change, error) {
-	rows, err := c.store.q.ListOpenChanges(ctx, db.ListOpenChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
+// Earlier lists the intents of the rounds before and what came of them, as far as that is known.
+func (c *Claim) Earlier(ctx context.Context) ([]Change, error) {
+	rows, err := c.store.q.ListEarlierChanges(ctx, db.ListEarlierChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
 	if err != nil {
-		return nil, wrap(err, "list open changes")
+		return nil, wrap(err, "list changes of earlier rounds")
 	}
 	same := make([]db.ListChangesRow, len(rows))
 	for i, row := range rows {

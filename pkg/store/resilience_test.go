@@ -58,10 +58,10 @@ func TestRounds_YoungPlanGoesOn_OldOneIsMadeAnew(t *testing.T) {
 	changes, err := c.Changes(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, changes, "this round has intended nothing yet")
-	left, err := c.Open(t.Context())
+	earlier, err := c.Earlier(t.Context())
 	require.NoError(t, err)
-	require.Len(t, left, 1)
-	require.Equal(t, "remove", left[0].Ref)
+	require.Equal(t, []string{"add", "remove"}, []string{earlier[0].Ref, earlier[1].Ref})
+	require.Equal(t, []string{trail.Applied, ""}, []string{earlier[0].Outcome, earlier[1].Outcome})
 
 	// The same change may be needed once more, and is another intent.
 	require.NoError(t, c.Intend(t.Context(), add))
@@ -72,9 +72,9 @@ func TestRounds_YoungPlanGoesOn_OldOneIsMadeAnew(t *testing.T) {
 	require.Empty(t, changes[0].Outcome)
 	require.NoError(t, c.Settle(t.Context(), "remove", trail.Unknown, "", nil))
 	require.NoError(t, c.Settle(t.Context(), "remove", trail.Applied, "", nil), "what was unknown may become known")
-	left, err = c.Open(t.Context())
+	earlier, err = c.Earlier(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, left)
+	require.Equal(t, []string{trail.Applied, trail.Applied}, []string{earlier[0].Outcome, earlier[1].Outcome})
 }
 
 func TestCancel_NeverBegun_EndsAtOnce(t *testing.T) {

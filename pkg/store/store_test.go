@@ -234,6 +234,30 @@ func TestRenew_AfterTheEnd_DoesNotHoldTheTeam(t *testing.T) {
 	claim(t, s, b)
 }
 
+// A renewal that began before the lease was let go, and waited for it, must not bring it back: now() is when a statement's
+// transaction began.
+func TestRenew_OvertakenByTheRelease_DoesNotHoldTheTeam(t *testing.T) {
+	s, db := open(t)
+	c := claim(t, s, accept(t, s, "payments"))
+	tx, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT FROM leases FOR UPDATE")
+	require.NoError(t, err)
+	renewed := make(chan error, 1)
+	go func() { renewed <- renew(t, c) }()
+	for waiting := 0; waiting == 0; {
+		require.NoError(t, tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting))
+		_, err = tx.Exec(t.Context(), "SELECT pg_stat_clear_snapshot()")
+		require.NoError(t, err)
+	}
+	// What Finish and Defer do, in a transaction that began later.
+	_, err = tx.Exec(t.Context(), "UPDATE leases SET until = to_timestamp(0)")
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, fault.Fenced, fault.KindOf(<-renewed))
+	claim(t, s, accept(t, s, "payments"))
+}
+
 func TestIntend_Again_KeepsOutcomesAndOrder(t *testing.T) {
 	s, _ := open(t)
 	c := claim(t, s, accept(t, s, "payments"))

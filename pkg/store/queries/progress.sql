@@ -42,10 +42,10 @@ SELECT count(*) FROM held;
 SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
 WHERE job_id = @job_id AND round = @round ORDER BY position;
 
--- name: ListOpenChanges :many
--- Intents of earlier rounds of which nobody knows whether they happened.
+-- name: ListEarlierChanges :many
+-- Those of the rounds before.
 SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
-WHERE job_id = @job_id AND round < @round AND coalesce(outcome, 'unknown') = 'unknown' ORDER BY round, position;
+WHERE job_id = @job_id AND round < @round ORDER BY round, position;
 
 -- name: AppendEvents :exec
 -- One statement a batch, whatever the number of runs in it; each run is told of once.

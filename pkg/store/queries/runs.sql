@@ -74,7 +74,8 @@ WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence AND until > now
 FOR UPDATE;
 
 -- name: ReleaseLease :exec
-UPDATE leases SET until = now() WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence;
+-- Far in the past: a renewal that began before would take now() for a lease that still runs.
+UPDATE leases SET until = to_timestamp(0) WHERE team_id = @team_id AND job_id = @job_id AND fence = @fence;
 
 -- name: GetRun :one
 SELECT * FROM runs WHERE job_id = @job_id;

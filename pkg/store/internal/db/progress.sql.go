@@ -155,6 +155,53 @@ func (q *Queries) ListChanges(ctx context.Context, arg ListChangesParams) ([]Lis
 	return items, nil
 }
 
+const listEarlierChanges = `-- name: ListEarlierChanges :many
+SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = $1 AND round < $2 ORDER BY round, position
+`
+
+type ListEarlierChangesParams struct {
+	JobID uuid.UUID
+	Round int32
+}
+
+type ListEarlierChangesRow struct {
+	ChangeID string
+	Change   json.RawMessage
+	Outcome  *string
+	Message  string
+	ApiCalls json.RawMessage
+	DoneAt   *time.Time
+}
+
+// Those of the rounds before.
+func (q *Queries) ListEarlierChanges(ctx context.Context, arg ListEarlierChangesParams) ([]ListEarlierChangesRow, error) {
+	rows, err := q.db.Query(ctx, listEarlierChanges, arg.JobID, arg.Round)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListEarlierChangesRow{}
+	for rows.Next() {
+		var i ListEarlierChangesRow
+		if err := rows.Scan(
+			&i.ChangeID,
+			&i.Change,
+			&i.Outcome,
+			&i.Message,
+			&i.ApiCalls,
+			&i.DoneAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listEvents = `-- name: ListEvents :many
 SELECT seq, job_id, at, event FROM run_events
 WHERE job_id = $1 AND seq > $2
@@ -182,53 +229,6 @@ func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]RunEv
 			&i.JobID,
 			&i.At,
 			&i.Event,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listOpenChanges = `-- name: ListOpenChanges :many
-SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
-WHERE job_id = $1 AND round < $2 AND coalesce(outcome, 'unknown') = 'unknown' ORDER BY round, position
-`
-
-type ListOpenChangesParams struct {
-	JobID uuid.UUID
-	Round int32
-}
-
-type ListOpenChangesRow struct {
-	ChangeID string
-	Change   json.RawMessage
-	Outcome  *string
-	Message  string
-	ApiCalls json.RawMessage
-	DoneAt   *time.Time
-}
-
-// Intents of earlier rounds of which nobody knows whether they happened.
-func (q *Queries) ListOpenChanges(ctx context.Context, arg ListOpenChangesParams) ([]ListOpenChangesRow, error) {
-	rows, err := q.db.Query(ctx, listOpenChanges, arg.JobID, arg.Round)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListOpenChangesRow{}
-	for rows.Next() {
-		var i ListOpenChangesRow
-		if err := rows.Scan(
-			&i.ChangeID,
-			&i.Change,
-			&i.Outcome,
-			&i.Message,
-			&i.ApiCalls,
-			&i.DoneAt,
 		); err != nil {
 			return nil, err
 		}

@@ -560,7 +560,7 @@ func (q *Queries) LockRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
 }
 
 const releaseLease = `-- name: ReleaseLease :exec
-UPDATE leases SET until = now() WHERE team_id = $1 AND job_id = $2 AND fence = $3
+UPDATE leases SET until = to_timestamp(0) WHERE team_id = $1 AND job_id = $2 AND fence = $3
 `
 
 type ReleaseLeaseParams struct {
@@ -569,6 +569,7 @@ type ReleaseLeaseParams struct {
 	Fence  int64
 }
 
+// Far in the past: a renewal that began before would take now() for a lease that still runs.
 func (q *Queries) ReleaseLease(ctx context.Context, arg ReleaseLeaseParams) error {
 	_, err := q.db.Exec(ctx, releaseLease, arg.TeamID, arg.JobID, arg.Fence)
 	return err

@@ -71,6 +71,9 @@ func (w *Worker) Handle(ctx context.Context, m queue.Received) error {
 	if err != nil {
 		return w.bury(ctx, m, err)
 	}
+	news, leave := w.control.Subscribe(jobID)
+	defer leave()
+	<-news // what there is to know now comes with the claim
 	claimed := time.Now()
 	claim, err := w.store.Claim(ctx, jobID, w.opts.Terms)
 	w.away.Store(fault.Is(err, fault.Unavailable))
@@ -87,7 +90,7 @@ func (w *Worker) Handle(ctx context.Context, m queue.Received) error {
 	}
 	ctx = telemetry.With(ctx, slog.String("job_id", claim.Run.JobID.String()), slog.String("team_id", claim.Run.TeamID),
 		slog.String("idem_key", claim.Run.IdempotencyKey), slog.Int64("fence", claim.Fence))
-	return w.attempt(ctx, claim, claimed)
+	return w.attempt(ctx, claim, claimed, news)
 }
 
 // jobOf reads which run a message names.
@@ -146,7 +149,7 @@ func (w *Worker) Hold(ctx context.Context) time.Duration {
 const holdFor = time.Second
 
 // attempt takes a claimed run as far as it goes and settles the rest.
-func (w *Worker) attempt(ctx context.Context, claim *store.Claim, claimed time.Time) error {
+func (w *Worker) attempt(ctx context.Context, claim *store.Claim, claimed time.Time, news <-chan struct{}) error {
 	ours := newTenure(claim, w.opts.Terms.Lease, claimed, w.log)
 	job := w.job(claim, ours)
 	w.event(job, store.Event{Kind: store.RunStarted, Try: claim.Run.Attempt})
@@ -154,10 +157,9 @@ func (w *Worker) attempt(ctx context.Context, claim *store.Claim, claimed time.T
 	// The claim is kept until the run is settled, which may go on when the run itself has been stopped.
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	running, stop := context.WithCancelCause(ctx)
-	news, leave := w.control.Subscribe(claim.Run.JobID)
 	var kept sync.WaitGroup
 	kept.Go(func() { ours.keep(keeping, news, stop) })
-	defer func() { stopKeeping(); kept.Wait(); leave(); stop(nil) }()
+	defer func() { stopKeeping(); kept.Wait(); stop(nil) }()
 
 	state, err := w.run(running, claim, ours, job)
 	if err != nil && running.Err() != nil {

@@ -1,0 +1,503 @@
+package work_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/cortex"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/pagerduty"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/queue"
+	"github.com/nthlayer/nthlayer/pkg/reconcile"
+	"github.com/nthlayer/nthlayer/pkg/simulator/control"
+	cortexsim "github.com/nthlayer/nthlayer/pkg/simulator/cortex"
+	"github.com/nthlayer/nthlayer/pkg/simulator/org"
+	pagerdutysim "github.com/nthlayer/nthlayer/pkg/simulator/pagerduty"
+	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/testkit"
+	"github.com/nthlayer/nthlayer/pkg/trail"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/work"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+const (
+	token = "test-token"
+	team  = "payments"
+)
+
+// The team declares ann as manager, ben and cem; PagerDuty has ann and dan. To do: add ben, add cem, remove dan.
+const company = `{"people":["ann","ben","cem","dan","eve"],"teams":[
+	{"tag":"payments","name":"payments","org":"acme","description":"","parent":null,"previously":[],"maintainers":["ann"],"members":["ben","cem"]}]}`
+
+// rig is a worker with a real database and simulated platforms in the test's hands.
+type rig struct {
+	t         *testing.T
+	store     *store.Store
+	db        *pgx.Conn
+	cortex    *cortexsim.Server
+	pagerduty *pagerdutysim.Server
+	worker    *work.Worker
+
+	mu     sync.Mutex
+	before func(*http.Request) // called with each request to PagerDuty
+}
+
+func start(t *testing.T, tune func(*work.Options)) *rig {
+	url := testkit.Postgres(t)
+	r := &rig{t: t, cortex: cortexsim.New(cortexsim.Options{Token: token}), pagerduty: pagerdutysim.New(pagerdutysim.Options{Token: token})}
+	var err error
+	r.store, err = store.Open(t.Context(), config.NewSecret(url), store.Options{})
+	require.NoError(t, err)
+	t.Cleanup(r.store.Close)
+	r.db, err = pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = r.db.Close(context.Background()) })
+
+	o, err := org.Decode(strings.NewReader(company))
+	require.NoError(t, err)
+	require.NoError(t, r.cortex.LoadOrg(o))
+	require.NoError(t, r.pagerduty.LoadOrg(o))
+	for _, c := range []*control.Control{r.cortex.Control(), r.pagerduty.Control()} {
+		c.SetLimits(control.Limits{})
+	}
+	r.pd("DELETE", "ben", "")
+	r.pd("DELETE", "cem", "")
+	r.pd("PUT", "dan", `{"role":"responder"}`)
+	r.pagerduty.Control().ClearCalls()
+
+	source := serve(t, r.cortex)
+	target := serve(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.mu.Lock()
+		before := r.before
+		r.mu.Unlock()
+		if before != nil {
+			before(req)
+		}
+		r.pagerduty.ServeHTTP(w, req)
+	}))
+	quick := upstream.Config{Attempts: 2, AttemptTimeout: 2 * time.Second, Breaker: upstream.Breaker{Requests: 1000}}
+	ways := []*http.Client{cortex.HTTP(quick), pagerduty.HTTP(quick)}
+	t.Cleanup(func() {
+		for _, w := range ways {
+			w.CloseIdleConnections()
+		}
+	})
+	platform := pagerduty.New(pagerduty.Config{BaseURL: target, Token: config.NewSecret(token), HTTP: ways[1]})
+	flow, err := reconcile.New(reconcile.Parts{
+		Source: cortex.New(cortex.Config{BaseURL: source, Token: config.NewSecret(token), HTTP: ways[0]}),
+		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Guard: policy.Limits{RemovalFloor: 3},
+		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
+	})
+	require.NoError(t, err)
+	quiet := slog.New(slog.NewTextHandler(t.Output(), nil))
+	events, hub := r.store.NewEventLog(quiet), r.store.NewControlHub(quiet)
+	for _, loop := range []func(context.Context) error{events.Run, hub.Run} {
+		ctx, cancel := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() { _ = loop(ctx) })
+		t.Cleanup(func() { cancel(); running.Wait() })
+	}
+	opts := work.Options{
+		Terms:       store.Terms{Owner: "worker", Lease: 30 * time.Second, PlanGoodFor: time.Minute},
+		MaxAttempts: 3, Backoff: time.Millisecond, Patience: time.Hour, Attempt: time.Minute,
+	}
+	if tune != nil {
+		tune(&opts)
+	}
+	r.worker = work.New(r.store, flow, events, hub, func() {}, quiet, opts)
+	return r
+}
+
+func serve(t *testing.T, h http.Handler) string {
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// onCall has the test called once, at the first request of that method whose path holds a text.
+func (r *rig) onCall(method, contains string, do func()) {
+	var once sync.Once
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before = func(req *http.Request) {
+		if req.Method == method && strings.Contains(req.URL.Path, contains) {
+			once.Do(do)
+		}
+	}
+}
+
+// noticed waits until the worker knows what was asked of its run. It renews its lease for each piece of news, one after the
+// other: when it has renewed for the second, it has taken in what came with the first.
+func (r *rig) noticed(id uuid.UUID) {
+	for range 2 {
+		var before, now time.Time
+		query := "SELECT until FROM leases WHERE job_id = $1"
+		if err := r.db.QueryRow(context.Background(), query, id).Scan(&before); err != nil {
+			r.t.Errorf("read the lease: %v", err)
+			return
+		}
+		for now = before; !now.After(before); {
+			// A token may be lost between two looks at the channel: it is told until it is heard.
+			if _, err := r.db.Exec(context.Background(), "SELECT pg_notify('run_control', $1), pg_sleep(0.005)", id.String()); err != nil {
+				r.t.Errorf("notify: %v", err)
+				return
+			}
+			if err := r.db.QueryRow(context.Background(), query, id).Scan(&now); err != nil {
+				r.t.Errorf("read the lease: %v", err)
+				return
+			}
+		}
+	}
+}
+
+// account finds somebody's account on PagerDuty, and the team's id.
+func (r *rig) account(name string) (teamID, userID string) {
+	r.t.Helper()
+	state := r.pagerduty.State().(pagerdutysim.State)
+	for _, u := range state.Users {
+		if u.Email == name+"@example.org" {
+			return state.Teams[0].ID, u.ID
+		}
+	}
+	r.t.Fatalf("PagerDuty has no %s", name)
+	return "", ""
+}
+
+// pd changes somebody's membership on PagerDuty as a person would.
+func (r *rig) pd(method, name, body string) {
+	r.t.Helper()
+	teamID, userID := r.account(name)
+	request := httptest.NewRequest(method, "/teams/"+teamID+"/users/"+userID, strings.NewReader(body))
+	request.Header.Set("Authorization", "Token token="+token)
+	answer := httptest.NewRecorder()
+	r.pagerduty.ServeHTTP(answer, request)
+	require.Less(r.t, answer.Code, 300, answer.Body.String())
+}
+
+// members are who is in the team on PagerDuty, with their roles.
+func (r *rig) members() map[string]string {
+	found := map[string]string{}
+	for _, m := range r.pagerduty.State().(pagerdutysim.State).Teams[0].Members {
+		name, _, _ := strings.Cut(m.Email, "@")
+		found[name] = m.Role
+	}
+	return found
+}
+
+var declared = map[string]string{"ann": "manager", "ben": "responder", "cem": "responder"}
+
+func (r *rig) accept() uuid.UUID {
+	r.t.Helper()
+	id, _, err := r.store.Accept(r.t.Context(), store.NewRun{
+		Principal: "alice", RequestHash: []byte("x"), TeamID: team, Request: store.Request{Source: "cortex"},
+	})
+	require.NoError(r.t, err)
+	return id
+}
+
+// handle gives the worker a message that names the run.
+func (r *rig) handle(id uuid.UUID) {
+	r.t.Helper()
+	body, err := json.Marshal(map[string]string{"job_id": id.String()})
+	require.NoError(r.t, err)
+	require.NoError(r.t, r.worker.Handle(r.t.Context(), queue.Received{ID: "m", Queue: "reconcile.fifo", Body: body, ReceiveCount: 1}))
+}
+
+// due makes a run that was put back due at once.
+func (r *rig) due() {
+	r.t.Helper()
+	_, err := r.db.Exec(r.t.Context(), "UPDATE runs SET available_at = now()")
+	require.NoError(r.t, err)
+}
+
+func (r *rig) run(id uuid.UUID) store.Run {
+	r.t.Helper()
+	run, err := r.store.Run(r.t.Context(), id)
+	require.NoError(r.t, err)
+	return run
+}
+
+// trail gives the run's findings in order, "action person outcome".
+func (r *rig) trail(id uuid.UUID) (lines []string) {
+	r.t.Helper()
+	entries, err := r.store.Findings(r.t.Context(), store.FindingFilter{JobID: id, Limit: 100})
+	require.NoError(r.t, err)
+	for _, e := range entries {
+		_, who, _ := strings.Cut(e.EntityRef, ":")
+		who, _, _ = strings.Cut(who, "@")
+		lines = append(lines, fmt.Sprintf("%s %s %s", e.Action, who, e.Outcome))
+	}
+	return lines
+}
+
+func TestHandle_Whole_MakesTheTeamTrue(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	require.Equal(t, []string{"add_member ben applied", "add_member cem applied", "remove_member dan applied"}, r.trail(id))
+	r.handle(id) // the queue delivers at least once
+	require.Len(t, r.trail(id), 3)
+}
+
+func TestHandle_CanceledInTheMiddle_StopsBetweenTwoChangesAndSaysWhatWasDone(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.onCall("PUT", "/users/", func() {
+		_, err := r.store.Cancel(t.Context(), id, "bob", "wrong team")
+		require.NoError(t, err)
+		r.noticed(id)
+	})
+	r.handle(id)
+	run := r.run(id)
+	require.Equal(t, store.Canceled, run.Status)
+	require.Equal(t, "canceled by bob: wrong team", run.ErrorMessage)
+	require.Equal(t, []string{"add_member ben applied", "add_member cem skipped", "remove_member dan skipped"}, r.trail(id))
+	require.Contains(t, r.members(), "dan")
+}
+
+func applied(lines []string) (found []string) {
+	for _, l := range lines {
+		if strings.HasSuffix(l, " applied") {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+func TestHandle_CanceledBeforeItsClaim_DoesNothing(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	// It was begun once and deferred, so it is the worker that ends it.
+	claim, err := r.store.Claim(t.Context(), id, store.Terms{Owner: "w", Lease: time.Minute})
+	require.NoError(t, err)
+	require.NoError(t, claim.Defer(t.Context(), store.Postponement{Delay: time.Hour}))
+	_, err = r.store.Cancel(t.Context(), id, "bob", "")
+	require.NoError(t, err)
+	r.handle(id)
+	require.Equal(t, store.Canceled, r.run(id).Status)
+	require.Empty(t, r.pagerduty.Control().Calls().Calls)
+}
+
+func TestHandle_PausedInTheMiddle_WaitsAndGoesOn(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.onCall("PUT", "/users/", func() {
+		_, err := r.store.PauseTeam(t.Context(), team, "bob", "incident 7", time.Hour)
+		require.NoError(t, err)
+		r.noticed(id)
+	})
+	r.handle(id)
+	run := r.run(id)
+	require.Equal(t, store.Queued, run.Status)
+	require.Equal(t, "TEAM_PAUSED", run.ErrorReason)
+	require.Zero(t, run.Attempt, "a pause is no attempt")
+	require.Greater(t, time.Until(run.AvailableAt), 50*time.Minute)
+	require.NotEqual(t, declared, r.members())
+	r.handle(id) // a message that comes early
+	require.Equal(t, store.Queued, r.run(id).Status)
+
+	require.NoError(t, r.store.ResumeTeam(t.Context(), team))
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	require.Len(t, applied(r.trail(id)), 3)
+}
+
+func TestHandle_Poison_IsKeptAndShown(t *testing.T) {
+	r := start(t, nil)
+	bodies := []string{"", "{", `{}`, `{"job_id":7}`, `{"job_id":"x"}`, `{"job_id":"` + uuid.NewString() + `"}`}
+	for i, body := range bodies {
+		require.NoError(t, r.worker.Handle(t.Context(), queue.Received{ID: fmt.Sprint(i), Body: []byte(body), ReceiveCount: 1}))
+	}
+	id := r.accept()
+	live, err := json.Marshal(map[string]string{"job_id": id.String()})
+	require.NoError(t, err)
+	require.NoError(t, r.worker.HandleDead(t.Context(), queue.Received{ID: "live", Body: live}))
+	require.NoError(t, r.worker.HandleDead(t.Context(), queue.Received{ID: "dead", Body: []byte("nonsense")}))
+	letters, err := r.store.DeadLetters(t.Context(), store.DeadLetterFilter{Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, letters, len(bodies)+1, "a run that lives is announced again, not buried")
+}
+
+func TestHandle_FailsInEveryAttempt_IsDeadLetteredAndMayLiveAgain(t *testing.T) {
+	r := start(t, nil)
+	require.NoError(t, r.cortex.Control().Inject(control.Fault{Match: "GET /api/v1/teams/*", Status: 200, Body: json.RawMessage(`{}`)}))
+	id := r.accept()
+	for attempt := 1; attempt <= 3; attempt++ {
+		require.Equal(t, store.Queued, r.run(id).Status)
+		r.due()
+		r.handle(id)
+	}
+	run := r.run(id)
+	require.Equal(t, store.DeadLettered, run.Status)
+	require.Equal(t, 3, run.Attempt)
+	require.Equal(t, "SOURCE_INCOMPLETE", run.ErrorReason)
+	letter, err := r.store.DeadLetter(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, run.ErrorMessage, letter.Error)
+	require.Zero(t, r.pagerduty.Control().Calls().Writes)
+
+	r.cortex.Control().ClearFaults()
+	_, err = r.store.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+}
+
+func TestHandle_RefusedForGood_FailsAtOnce(t *testing.T) {
+	r := start(t, nil)
+	require.NoError(t, r.cortex.Control().Inject(control.Fault{Match: "GET /api/v1/teams/*", Status: 401}))
+	id := r.accept()
+	r.handle(id)
+	require.Equal(t, store.Failed, r.run(id).Status)
+	require.Equal(t, 1, r.run(id).Attempt)
+	require.Equal(t, "SOURCE_CREDENTIAL_REFUSED", r.run(id).ErrorReason)
+}
+
+// PagerDuty takes a change and PostgreSQL does not take its outcome: the change is found done, and stands once.
+func TestHandle_OutcomeCannotBeWritten_IsLookedForNotRepeated(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	_, err := r.db.Exec(t.Context(), `
+		CREATE FUNCTION trip() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF (SELECT count(*) FROM changes WHERE outcome IS NOT NULL) = 1 AND NOT EXISTS (SELECT FROM tripped) THEN
+				PERFORM dblink_free(); -- there is no such function: an error that nobody knows
+			END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TABLE tripped (at timestamptz);
+		CREATE TRIGGER trip BEFORE UPDATE ON changes FOR EACH ROW EXECUTE FUNCTION trip()`)
+	require.NoError(t, err)
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status, "what nobody understands is tried again")
+	require.Equal(t, 1, r.run(id).Attempt)
+	_, err = r.db.Exec(t.Context(), "INSERT INTO tripped VALUES (now())")
+	require.NoError(t, err)
+	r.due()
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	require.Equal(t, []string{"add_member ben applied", "add_member cem applied", "remove_member dan applied"}, r.trail(id))
+	require.Equal(t, 3, r.pagerduty.Control().Calls().Writes, "no change was made twice")
+}
+
+// PagerDuty takes a change, its answer is lost, and PagerDuty stays away until the run is given up: nobody can know. The
+// trail says so, and when the run lives again it says what had become of it.
+func TestHandle_NobodyCanKnow_TrailSaysSo_AndSettlesItLater(t *testing.T) {
+	r := start(t, func(o *work.Options) { o.MaxAttempts = 1 })
+	id := r.accept()
+	require.NoError(t, r.pagerduty.Control().Inject(
+		control.Fault{Match: "PUT /teams/*/users/*", Drop: true, After: true},
+	))
+	r.onCall("PUT", "/users/", func() {
+		require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "GET *", Status: 500}))
+	})
+	r.handle(id)
+	require.Equal(t, store.DeadLettered, r.run(id).Status)
+	require.Equal(t, []string{"add_member ben unknown", "add_member cem skipped", "remove_member dan skipped"}, r.trail(id))
+	require.Contains(t, r.members(), "ben")
+
+	r.pagerduty.Control().ClearFaults()
+	_, err := r.store.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	require.Equal(t, []string{
+		"add_member ben unknown", "add_member cem skipped", "remove_member dan skipped",
+		"add_member ben applied", // what had become of it
+		"add_member cem applied", "remove_member dan applied",
+	}, r.trail(id))
+	entries, err := r.store.Findings(t.Context(), store.FindingFilter{Limit: 100})
+	require.NoError(t, err)
+	var verifier trail.Verifier
+	for _, e := range entries {
+		require.NoError(t, verifier.Next(e))
+	}
+}
+
+// A run is interrupted after its plan was made, and goes on much later. What was declared has changed: dan belongs to the
+// team now.
+func interruptedThenDanIsDeclared(t *testing.T, age string) (r *rig, id uuid.UUID) {
+	r = start(t, nil)
+	id = r.accept()
+	r.onCall("PUT", "/users/", func() {
+		_, err := r.store.PauseTeam(t.Context(), team, "bob", "lunch", time.Hour)
+		require.NoError(t, err)
+		r.noticed(id)
+	})
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	require.NotEqual(t, declared, r.members(), "it was interrupted")
+	now := strings.Replace(company, `"members":["ben","cem"]`, `"members":["ben","cem","dan"]`, 1)
+	require.NotEqual(t, company, now)
+	o, err := org.Decode(bytes.NewReader([]byte(now)))
+	require.NoError(t, err)
+	require.NoError(t, r.cortex.LoadOrg(o))
+	_, err = r.db.Exec(t.Context(), "UPDATE checkpoints SET updated_at = updated_at - $1::interval", age)
+	require.NoError(t, err)
+	require.NoError(t, r.store.ResumeTeam(t.Context(), team))
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	return r, id
+}
+
+func TestHandle_InterruptedForLong_PlansAnew(t *testing.T) {
+	r, id := interruptedThenDanIsDeclared(t, "2 minutes")
+	require.Contains(t, r.members(), "dan", "the old plan would have removed him")
+	for _, line := range r.trail(id) {
+		require.NotContains(t, line, "remove_member dan applied")
+	}
+	require.Contains(t, r.trail(id), "add_member ben applied")
+	require.Contains(t, r.trail(id), "add_member cem applied")
+}
+
+// The control: a plan that is taken for young is applied as it was.
+func TestControl_WithoutTheAgeOfThePlan_AnOldOneIsApplied(t *testing.T) {
+	r, _ := interruptedThenDanIsDeclared(t, "0 minutes")
+	require.NotContains(t, r.members(), "dan")
+}
+
+func TestHandle_AttemptTakesTooLong_IsAnAttempt(t *testing.T) {
+	r := start(t, func(o *work.Options) { o.Attempt = 300 * time.Millisecond })
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "GET /teams", DelayMS: 60_000}))
+	id := r.accept()
+	r.handle(id)
+	run := r.run(id)
+	require.Equal(t, store.Queued, run.Status)
+	require.Equal(t, 1, run.Attempt)
+	require.Contains(t, []string{"ATTEMPT_TIMEOUT", "TOO_LITTLE_TIME"}, run.ErrorReason)
+}
+
+// Somebody removes the person at the same moment, and PagerDuty's reads lag: it does not find the membership any more,
+// and still shows it.
+func TestHandle_RemovedByAnotherWhileReadsLag_IsDone(t *testing.T) {
+	r := start(t, nil)
+	r.pagerduty.Control().SetLimits(control.Limits{StaleMS: 600})
+	id := r.accept()
+	r.onCall("DELETE", "/users/", func() { r.pd("DELETE", "dan", "") })
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status, r.run(id).ErrorMessage)
+	require.Equal(t, declared, r.members())
+}
