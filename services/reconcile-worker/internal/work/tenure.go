@@ -55,7 +55,7 @@ func (t *tenure) keep(ctx context.Context, news <-chan struct{}, stop context.Ca
 		case fault.Is(err, fault.Fenced):
 			stop(err)
 			return
-		case t.left() < t.lease/3:
+		case t.left() <= t.lease/3: // the next renewal would come when it is over
 			stop(lost(err))
 			return
 		default:
