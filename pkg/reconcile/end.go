@@ -137,6 +137,7 @@ type verdict struct {
 	status          string // of the run; empty: succeeded, or failed where there is a reason
 	reason, message string // empty: it succeeded
 	sync            ownership.SyncStatus
+	noSuchTeam      bool // in the source
 }
 
 // abandoned is the verdict on a run that does not come to the end of its flow.
@@ -145,6 +146,7 @@ func abandoned(status string, s *State, cause error) verdict {
 	if status == store.Canceled && len(s.Applied) == 0 {
 		v.sync = "" // nothing was changed and nothing learned
 	}
+	v.noSuchTeam = v.reason == "SOURCE_TEAM_NOT_FOUND"
 	return v
 }
 
@@ -231,7 +233,8 @@ func (r *run) lastLook(ctx context.Context, s *State) *ownership.Observed {
 
 func (r *run) end(ctx context.Context, s *State, v verdict) error {
 	ending := store.Ending{
-		Status: v.status, Summary: summary(s, v), Sync: v.sync, ErrorReason: v.reason, ErrorMessage: v.message,
+		Status: v.status, Summary: summary(s, v), Sync: v.sync, NoSuchTeam: v.noSuchTeam,
+		ErrorReason: v.reason, ErrorMessage: v.message,
 	}
 	switch {
 	case v.status != "":

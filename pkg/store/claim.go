@@ -233,6 +233,7 @@ type Ending struct {
 	ErrorReason  string
 	ErrorMessage string
 	Sync         ownership.SyncStatus // of the team, as the run leaves it; empty: the run does not know
+	NoSuchTeam   bool                 // the source says so: a mistyped id must not become a team
 	Declared     *ownership.Desired   // what the source declared; nil where it was not read
 	Tell         []Delivery           // whom to tell
 }
@@ -264,9 +265,14 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 				return err
 			}
 		}
-		if e.Sync != "" {
+		switch job := (uuid.NullUUID{UUID: c.Run.JobID, Valid: true}); {
+		case e.NoSuchTeam:
+			if err := q.LoseTeam(ctx, db.LoseTeamParams{TeamID: c.Run.TeamID, JobID: job}); err != nil {
+				return err
+			}
+		case e.Sync != "":
 			if err := q.SetSyncStatus(ctx, db.SetSyncStatusParams{
-				TeamID: c.Run.TeamID, SyncStatus: string(e.Sync), JobID: uuid.NullUUID{UUID: c.Run.JobID, Valid: true},
+				TeamID: c.Run.TeamID, SyncStatus: string(e.Sync), JobID: job,
 			}); err != nil {
 				return err
 			}

@@ -28,6 +28,13 @@ ON CONFLICT (team_id) DO UPDATE SET
     sync_status = excluded.sync_status, last_job_id = excluded.last_job_id,
     sync_status_since = CASE WHEN teams.sync_status = excluded.sync_status THEN teams.sync_status_since ELSE now() END;
 
+-- name: LoseTeam :exec
+-- The source says that there is no such team: one that is known is not compared any more, one that is not stays unknown.
+UPDATE teams SET
+    sync_status = 'unknown', last_job_id = @job_id,
+    sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+WHERE team_id = @team_id;
+
 -- name: GetLink :one
 SELECT * FROM links WHERE team_id = @team_id;
 

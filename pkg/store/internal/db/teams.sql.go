@@ -184,6 +184,24 @@ func (q *Queries) ListTeams(ctx context.Context, arg ListTeamsParams) ([]ListTea
 	return items, nil
 }
 
+const loseTeam = `-- name: LoseTeam :exec
+UPDATE teams SET
+    sync_status = 'unknown', last_job_id = $1,
+    sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+WHERE team_id = $2
+`
+
+type LoseTeamParams struct {
+	JobID  uuid.NullUUID
+	TeamID string
+}
+
+// The source says that there is no such team: one that is known is not compared any more, one that is not stays unknown.
+func (q *Queries) LoseTeam(ctx context.Context, arg LoseTeamParams) error {
+	_, err := q.db.Exec(ctx, loseTeam, arg.JobID, arg.TeamID)
+	return err
+}
+
 const saveLink = `-- name: SaveLink :exec
 INSERT INTO links (team_id, source, source_id, target, target_id)
 VALUES ($1, $2, $3, $4, $5)

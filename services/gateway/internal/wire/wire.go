@@ -43,6 +43,9 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	s.Close("database", func(context.Context) error { db.Close(); return nil })
 	s.Ready("database", db.Ping)
 
+	if err := deadLetters(s, db); err != nil {
+		return err
+	}
 	relay, err := outbox(ctx, s, db, cfg)
 	if err != nil {
 		return err

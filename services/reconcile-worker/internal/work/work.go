@@ -56,7 +56,7 @@ type Worker struct {
 // New makes a Worker.
 func New(s *store.Store, f *reconcile.Flow, events *store.EventLog, control *store.EventHub, poke func(), log *slog.Logger, opts Options) *Worker {
 	meter := otel.Meter(scope)
-	ended, _ := meter.Int64Counter("nthlayer.runs", metric.WithDescription("Runs by how an attempt ended."))
+	ended, _ := meter.Int64Counter("nthlayer.runs", metric.WithDescription("Attempts at runs, by how they ended: the run's status, or retried, deferred, fenced."))
 	took, _ := meter.Float64Histogram("nthlayer.run.duration", metric.WithUnit("s"), metric.WithDescription("Time from claim to the end of an attempt."))
 	made, _ := meter.Int64Counter("nthlayer.changes", metric.WithDescription("Changes by kind and outcome."))
 	return &Worker{
@@ -211,8 +211,9 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 	attempt := claim.Run.Attempt
 	switch {
 	case err == nil:
-		w.log.InfoContext(ctx, "run ended")
-		return "ended", nil
+		ended := job.Ledger.(*ledger).ended
+		w.log.InfoContext(ctx, "run ended", "status", ended)
+		return ended, nil
 	case fault.Is(err, fault.Fenced):
 		w.log.WarnContext(ctx, "run lost to another worker", "error", err)
 		return "fenced", nil
@@ -299,7 +300,7 @@ func tripled(d time.Duration, n int) time.Duration {
 // job connects a claim to the flow, with a span a step and events for those who watch.
 func (w *Worker) job(claim *store.Claim, ours *tenure) reconcile.Job {
 	tracer := otel.Tracer(scope)
-	job := reconcile.Job{Run: claim.Run, Ledger: ledger{claim, w.events}}
+	job := reconcile.Job{Run: claim.Run, Ledger: &ledger{Claim: claim, events: w.events}}
 	job.Tell = func(e store.Event) {
 		if e.Change != nil {
 			w.made.Add(context.Background(), 1, metric.WithAttributes(
@@ -337,15 +338,20 @@ func (w *Worker) event(job reconcile.Job, e store.Event) {
 	w.events.Add(e)
 }
 
-// ledger writes a run's events before its end: the end closes the watchers' streams.
+// ledger writes a run's events before its end: the end closes the watchers' streams. It remembers how the run ended.
 type ledger struct {
 	*store.Claim
 	events *store.EventLog
+	ended  string
 }
 
-func (l ledger) Finish(ctx context.Context, ending store.Ending) error {
+func (l *ledger) Finish(ctx context.Context, ending store.Ending) error {
 	if err := l.events.Flush(ctx); err != nil {
 		return err
 	}
-	return l.Claim.Finish(ctx, ending)
+	err := l.Claim.Finish(ctx, ending)
+	if err == nil {
+		l.ended = ending.Status
+	}
+	return err
 }

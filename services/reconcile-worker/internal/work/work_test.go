@@ -374,6 +374,23 @@ func TestHandle_RefusedForGood_FailsAtOnce(t *testing.T) {
 	require.Equal(t, "SOURCE_CREDENTIAL_REFUSED", r.run(id).ErrorReason)
 }
 
+// Whoever mistypes a team's id finds no such team in the list afterwards. One that is known, and gone, is not compared.
+func TestHandle_NoSuchTeam_DoesNotBecomeOne(t *testing.T) {
+	r := start(t, nil)
+	require.NoError(t, r.store.Declare(t.Context(), []ownership.Desired{{TeamID: "gone"}}))
+	for _, name := range []string{"mistyped", "gone"} {
+		id, _, err := r.store.Accept(t.Context(), store.NewRun{Principal: "alice", RequestHash: []byte("x"), TeamID: name, Request: store.Request{Source: "cortex"}})
+		require.NoError(t, err)
+		r.handle(id)
+		require.Equal(t, "SOURCE_TEAM_NOT_FOUND", r.run(id).ErrorReason)
+	}
+	teams, err := r.store.Teams(t.Context(), store.TeamFilter{Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, teams, 1)
+	require.Equal(t, "gone", teams[0].TeamID)
+	require.Equal(t, ownership.Unknown, teams[0].SyncStatus)
+}
+
 // PagerDuty takes a change and PostgreSQL does not take its outcome: the change is found done, and stands once.
 func TestHandle_OutcomeCannotBeWritten_IsLookedForNotRepeated(t *testing.T) {
 	r := start(t, nil)
