@@ -31,6 +31,12 @@ test: postgres ## Run every test of every module with the race detector
 	@$(if $(RACE),,echo "no C compiler: the race detector is off";) \
 	go test -json $(RACE) -timeout 15m work | go run ./pkg/testkit/testreport
 
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: postgres ## Fuzz every decoder of outside input, each for FUZZTIME (10s)
+	@deploy/local/fuzz.sh $(FUZZTIME) $(MODULES)
+
 .PHONY: lint
 lint: protodeps ## Check code, walls between packages, protos, and that the API did not break
 	@export PATH="$$(deploy/local/tools.sh | paste -sd:):$$PATH"; \

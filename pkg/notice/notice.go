@@ -45,18 +45,21 @@ type Issue struct {
 // maxKey is the length that the public API accepts in a delivery_key.
 const maxKey = 128
 
+// IsKey reports whether a text can be a delivery's key.
+func IsKey(text string) bool { return len(text) <= maxKey && plain.MatchString(text) }
+
 var plain = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 // Key names the delivery of one job's outcome to one place: the same for every attempt, and in every process. It matches
 // ^[A-Za-z0-9._-]{1,128}$. A channel with other characters, or one too long, is replaced by its hash.
 func Key(jobID, medium, channel string) string {
 	key := jobID + "." + medium + "." + channel
-	if len(key) <= maxKey && plain.MatchString(key) {
+	if IsKey(key) {
 		return key
 	}
 	sum := sha256.Sum256([]byte(key))
 	digest := "h." + hex.EncodeToString(sum[:])
-	if key = jobID + "." + digest; len(key) <= maxKey && plain.MatchString(key) {
+	if key = jobID + "." + digest; IsKey(key) {
 		return key // still to be found by the job's id
 	}
 	return digest

@@ -43,19 +43,23 @@ type RoleMap map[string]Role
 // DefaultRoleMap makes managers of the source managers and everybody else a responder.
 func DefaultRoleMap() RoleMap { return RoleMap{"manager": Manager, "*": Responder} }
 
-// UnmarshalText reads "word=role,word=role".
+// UnmarshalText reads "word=role,word=role". A word has one role: of two that somebody wrote, neither can be guessed.
 func (m *RoleMap) UnmarshalText(text []byte) error {
 	parsed := RoleMap{}
 	for pair := range strings.SplitSeq(string(text), ",") {
-		word, role, found := strings.Cut(strings.TrimSpace(pair), "=")
+		word, role, found := strings.Cut(pair, "=")
+		word = roleWord(word)
 		if !found || word == "" {
 			return fmt.Errorf("role map entry %q: want word=role", pair)
 		}
-		r := Role(role)
+		r := Role(strings.TrimSpace(role))
 		if r.rank() == 0 {
 			return fmt.Errorf("role map entry %q: role must be manager, responder or observer", pair)
 		}
-		parsed[strings.ToLower(word)] = r
+		if _, twice := parsed[word]; twice {
+			return fmt.Errorf("role map entry %q: the word is there twice", pair)
+		}
+		parsed[word] = r
 	}
 	if _, ok := parsed["*"]; !ok {
 		return fmt.Errorf("role map %q: want an entry for * (every other word)", text)
@@ -68,7 +72,7 @@ func (m *RoleMap) UnmarshalText(text []byte) error {
 func (m RoleMap) Of(words []string) Role {
 	var best Role
 	for _, word := range words {
-		role, ok := m[strings.ToLower(strings.TrimSpace(word))]
+		role, ok := m[roleWord(word)]
 		if !ok {
 			role = m["*"]
 		}
@@ -81,6 +85,9 @@ func (m RoleMap) Of(words []string) Role {
 	}
 	return best
 }
+
+// roleWord is how a role word is compared: case and the space around it mean nothing.
+func roleWord(word string) string { return strings.ToLower(strings.TrimSpace(word)) }
 
 func (r Role) rank() int {
 	switch r {

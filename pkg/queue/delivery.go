@@ -22,7 +22,7 @@ type delivery struct {
 	receipt *string
 	ctx     context.Context // ends when the message is lost or the session gives up
 	cancel  context.CancelCauseFunc
-	until   time.Time // by our clock it is surely hidden until then; the keeper moves it
+	lost    *time.Timer // cancels ctx when the message may be somebody else's; the keeper puts it off
 }
 
 // lines sorts messages by group: each line is worked on in order, lines side by side. Messages without a group stand
@@ -31,9 +31,9 @@ func (r *session) lines(messages []types.Message, asked time.Time) [][]*delivery
 	var lines [][]*delivery
 	place := make(map[string]int)
 	for _, m := range messages {
-		d := &delivery{message: received(r.queue, m), receipt: m.ReceiptHandle, until: asked.Add(r.opts.Visibility)}
+		d := &delivery{message: received(r.queue, m), receipt: m.ReceiptHandle}
 		d.ctx, d.cancel = context.WithCancelCause(r.work)
-		r.keeper.hold(d)
+		r.keeper.hold(d, asked)
 		at, ok := place[d.message.Group]
 		if d.message.Group == "" || !ok {
 			at = len(lines)

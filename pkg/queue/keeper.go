@@ -14,7 +14,8 @@ import (
 )
 
 // keeper hides the messages in hand anew at every heartbeat, ten in a call, so that no other consumer gets them while
-// they are worked on. It cancels the handler of a message that it could not keep.
+// they are worked on. It cancels the handler of a message that it could not keep, at the latest when the message comes
+// back by itself.
 type keeper struct {
 	*Consumer
 	quit chan struct{}
@@ -29,11 +30,16 @@ func newKeeper(c *Consumer) *keeper {
 	return &keeper{Consumer: c, quit: make(chan struct{}), held: make(map[*delivery]struct{})}
 }
 
-func (k *keeper) hold(d *delivery) {
+// hold keeps a message that was asked for at a time; it is surely hidden for its visibility from then on.
+func (k *keeper) hold(d *delivery, asked time.Time) {
+	d.lost = time.AfterFunc(k.left(asked), func() { d.cancel(errLost) })
 	k.mu.Lock()
 	k.held[d] = struct{}{}
 	k.mu.Unlock()
 }
+
+// left is how long a message stays hidden that was hidden by a call begun at a time.
+func (k *keeper) left(asked time.Time) time.Duration { return time.Until(asked.Add(k.opts.Visibility)) }
 
 // drop lets a message go; ok is false if it was gone already.
 func (k *keeper) drop(d *delivery) (ok bool) {
@@ -41,6 +47,7 @@ func (k *keeper) drop(d *delivery) (ok bool) {
 	defer k.mu.Unlock()
 	_, ok = k.held[d]
 	delete(k.held, d)
+	d.lost.Stop()
 	return ok
 }
 
@@ -76,12 +83,6 @@ func (k *keeper) beat(ctx context.Context) {
 	for batch := range slices.Chunk(held, maxBatch) {
 		k.extend(ctx, batch)
 	}
-	now := time.Now()
-	for _, d := range held {
-		if now.After(d.until) { // every heartbeat since failed: somebody else may have it by now
-			d.cancel(errLost)
-		}
-	}
 }
 
 func (k *keeper) extend(ctx context.Context, batch []*delivery) {
@@ -103,7 +104,7 @@ func (k *keeper) extend(ctx context.Context, batch []*delivery) {
 		return
 	}
 	for _, e := range out.Successful {
-		batch[index(e.Id)].until = began.Add(k.opts.Visibility)
+		batch[index(e.Id)].lost.Reset(k.left(began))
 	}
 	for _, e := range out.Failed {
 		if gone(aws.ToString(e.Code)) {

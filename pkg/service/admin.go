@@ -30,8 +30,8 @@ type check struct {
 	run  func(context.Context) error
 }
 
-// admin answers whether the process lives (/healthz) and whether it should get work (/readyz). It is there before the
-// wiring begins and until everything else has ended.
+// admin answers whether the process lives (/healthz) and whether it should get work (/readyz), and shows its inside
+// (/debug). It is there before the wiring begins and until everything else has ended.
 type admin struct {
 	server *http.Server
 	addr   net.Addr
@@ -40,7 +40,7 @@ type admin struct {
 	checks []check      // set before the state becomes running
 }
 
-func startAdmin(ctx context.Context, addr string, log *slog.Logger) (*admin, error) {
+func startAdmin(ctx context.Context, addr string, shown inside) (*admin, error) {
 	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "cannot listen on NTHLAYER_ADMIN_ADDR "+addr+"; choose another address", err)
@@ -50,9 +50,10 @@ func startAdmin(ctx context.Context, addr string, log *slog.Logger) (*admin, err
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", a.readyz)
+	shown.register(mux)
 	a.server = &http.Server{
 		Handler: mux, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(shown.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
 		defer close(a.done)

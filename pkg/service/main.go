@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
@@ -75,12 +76,14 @@ func Run[C Config](ctx context.Context, inv Invocation, wire Wire[C]) int {
 		}
 		return report(inv, config.Write(inv.Stdout, cfg))
 	}
-	log := telemetry.NewLogger(inv.Stderr, cfg.Base().Log.Level).With("service", inv.Name)
+	level := new(slog.LevelVar)
+	level.Set(cfg.Base().Log.Level)
+	log := telemetry.NewLogger(inv.Stderr, level).With("service", inv.Name)
 	slog.SetDefault(log) // for libraries that log on their own
 	for _, typo := range config.Typos[C](inv.Environ) {
 		log.Warn("unknown variable", "hint", typo)
 	}
-	if err := serve(ctx, &Service{Name: inv.Name, Version: version(), Log: log}, cfg, wire); err != nil {
+	if err := serve(ctx, &Service{Name: inv.Name, Version: version(), Log: log}, cfg, level, wire); err != nil {
 		log.Error("service failed", "error", err)
 		return exitFailed
 	}
@@ -96,7 +99,7 @@ func report(inv Invocation, err error) int {
 	return exitOK
 }
 
-func serve[C Config](ctx context.Context, s *Service, cfg C, wire Wire[C]) error {
+func serve[C Config](ctx context.Context, s *Service, cfg C, level *slog.LevelVar, wire Wire[C]) error {
 	base := cfg.Base()
 	flush, err := telemetry.Setup(ctx, base.Telemetry, s.Name, s.Version, s.Log)
 	if err != nil {
@@ -110,7 +113,9 @@ func serve[C Config](ctx context.Context, s *Service, cfg C, wire Wire[C]) error
 		return nil
 	})
 	life := newLifecycle(s.Log)
-	health, err := startAdmin(ctx, base.Admin.Addr, s.Log)
+	var effective strings.Builder
+	_ = config.Write(&effective, cfg) // a Builder takes everything
+	health, err := startAdmin(ctx, base.Admin.Addr, inside{config: effective.String(), level: level, log: s.Log})
 	if err != nil {
 		life.unwind(context.WithoutCancel(ctx), s.parts, nil)
 		return err

@@ -140,7 +140,7 @@ func (c *Client) FindByMetadata(ctx context.Context, channel, key string, since 
 		if err != nil {
 			return Posted{}, false, fmt.Errorf("read slack history: %w", translate(err, unreadable))
 		}
-		if !history.Ok {
+		if !history.Ok || history.Messages == nil { // an answer that says nothing does not say that there is nothing
 			return Posted{}, false, fmt.Errorf("read slack history: %w", unreadable("Slack's history is not whole", nil))
 		}
 		for _, message := range history.Messages {

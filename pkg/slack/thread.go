@@ -10,12 +10,12 @@ import (
 )
 
 // Replies gives the delivery keys of the replies in the thread under a message. It is an answer only when the thread was
-// read whole: what is not in it was not posted.
+// read whole: what is not in it was not posted. Slack gives the parent with its replies, so an answer without it is none.
 func (c *Client) Replies(ctx context.Context, parent Posted) (map[string]bool, error) {
 	// The API has replies behind POST; it only reads.
 	ctx = upstream.WithRepeat(upstream.WithRoute(ctx, "/api/conversations.replies"), upstream.Always)
 	keys := map[string]bool{}
-	cursor := ""
+	whole, cursor := false, ""
 	for range maxPages {
 		messages, more, next, err := c.api.GetConversationRepliesContext(ctx, &goslack.GetConversationRepliesParameters{
 			ChannelID: parent.Channel, Timestamp: parent.TS, Cursor: cursor, Limit: historyPage, IncludeAllMetadata: true,
@@ -24,11 +24,15 @@ func (c *Client) Replies(ctx context.Context, parent Posted) (map[string]bool, e
 			return nil, fmt.Errorf("read slack thread: %w", translate(err, unreadable))
 		}
 		for _, message := range messages {
-			if key, ok := message.Metadata.EventPayload[DeliveryKey].(string); ok && message.Timestamp != parent.TS {
+			if message.Timestamp == parent.TS {
+				whole = true
+			} else if key, ok := message.Metadata.EventPayload[DeliveryKey].(string); ok {
 				keys[key] = true
 			}
 		}
 		switch cursor = next; {
+		case !more && !whole:
+			return nil, unreadable("Slack's answer does not show the thread", nil)
 		case !more:
 			return keys, nil
 		case cursor == "":

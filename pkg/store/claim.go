@@ -159,7 +159,7 @@ func (c *Claim) Settle(ctx context.Context, ref, outcome, message string, calls 
 	}
 	held, err := c.store.q.SettleChange(ctx, db.SettleChangeParams{
 		TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence,
-		ChangeID: ref, Outcome: outcome, Message: message, ApiCalls: encode(calls),
+		ChangeID: ref, Outcome: outcome, Message: text(message), ApiCalls: encode(calls),
 	})
 	return c.written(held, err, "settle a change")
 }
@@ -255,8 +255,8 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 			result = encode(e.Result)
 		}
 		if _, err := q.FinishRun(ctx, db.FinishRunParams{
-			JobID: c.Run.JobID, Fence: c.Fence, Status: e.Status, Summary: e.Summary, Result: result,
-			ErrorReason: e.ErrorReason, ErrorMessage: e.ErrorMessage,
+			JobID: c.Run.JobID, Fence: c.Fence, Status: e.Status, Summary: text(e.Summary), Result: result,
+			ErrorReason: e.ErrorReason, ErrorMessage: text(e.ErrorMessage),
 		}); err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 		if e.Status == DeadLettered {
 			if err := q.BuryRun(ctx, db.BuryRunParams{
 				JobID: c.Run.JobID, Queue: ReconcileQueue, TeamID: c.Run.TeamID,
-				Reason: e.ErrorReason, Error: e.ErrorMessage, Attempts: int32(c.Run.Attempt),
+				Reason: e.ErrorReason, Error: text(e.ErrorMessage), Attempts: int32(c.Run.Attempt),
 			}); err != nil {
 				return err
 			}
@@ -304,7 +304,7 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 
 func (c *Claim) tell(ctx context.Context, q *db.Queries, d Delivery) error {
 	inserted, err := q.InsertDelivery(ctx, db.InsertDeliveryParams{
-		DeliveryKey: d.Key, JobID: c.Run.JobID, Medium: d.Medium, Channel: d.Channel, Payload: d.Payload,
+		DeliveryKey: d.Key, JobID: c.Run.JobID, Medium: d.Medium, Channel: d.Channel, Payload: plain(d.Payload),
 	})
 	if err != nil || inserted == 0 {
 		return err
@@ -328,7 +328,7 @@ func (c *Claim) Defer(ctx context.Context, d Postponement) error {
 	return c.tx(ctx, "defer the run", func(q *db.Queries) error {
 		if _, err := q.DeferRun(ctx, db.DeferRunParams{
 			JobID: c.Run.JobID, Fence: c.Fence, Delay: d.Delay, Counted: d.Counted, Paused: d.Paused,
-			ErrorReason: d.Reason, ErrorMessage: d.Message,
+			ErrorReason: d.Reason, ErrorMessage: text(d.Message),
 		}); err != nil {
 			return err
 		}

@@ -50,20 +50,20 @@ func (s *Store) Bury(ctx context.Context, logicalQueue string, m queue.Received,
 	if err != nil {
 		return fault.New(fault.Internal, "make a letter id", err)
 	}
-	text := "the message cannot be worked on"
+	problem := "the message cannot be worked on"
 	if f, ok := fault.As(cause); ok {
-		text = f.Text
+		problem = f.Text
 	}
 	_, err = s.q.BuryMessage(ctx, db.BuryMessageParams{
-		LetterID: id, Queue: logicalQueue, MessageID: m.ID, Body: storable(string(m.Body)),
-		Reason: fault.ReasonOf(cause), Error: storable(text), Attempts: int32(m.ReceiveCount),
+		LetterID: id, Queue: logicalQueue, MessageID: m.ID, Body: shortened(string(m.Body)),
+		Reason: fault.ReasonOf(cause), Error: text(problem), Attempts: int32(m.ReceiveCount),
 	})
 	return wrap(err, "keep a dead letter")
 }
 
-// storable is what PostgreSQL takes as text of a body that may be anything.
-func storable(body string) string {
-	body = strings.ToValidUTF8(strings.ReplaceAll(body, "\x00", "\uFFFD"), "\uFFFD")
+// shortened is a body that may be anything, as text and within maxBody.
+func shortened(body string) string {
+	body = text(body)
 	if len(body) > maxBody {
 		body = strings.ToValidUTF8(body[:maxBody], "")
 	}

@@ -100,7 +100,7 @@ func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
 // Fail ends the attempt and the delivery: it cannot be told. uncertain is remembered for a later Resend. One round trip.
 func (a *DeliveryAttempt) Fail(ctx context.Context, why string, uncertain bool) error {
 	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
-		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: why, Uncertain: uncertain,
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: text(why), Uncertain: uncertain,
 	})
 	return a.written(n, err, "fail a delivery")
 }
@@ -118,7 +118,7 @@ type Deferral struct {
 func (a *DeliveryAttempt) Again(ctx context.Context, d Deferral) error {
 	n, err := a.store.q.DeferDelivery(ctx, db.DeferDeliveryParams{
 		DeliveryKey: a.Key, AttemptedAt: a.fence, Queue: NotificationsQueue, Trace: encode(orEmpty(d.Trace)),
-		Delay: d.Delay, Counted: d.Counted, Uncertain: d.Uncertain, LastError: d.Why,
+		Delay: d.Delay, Counted: d.Counted, Uncertain: d.Uncertain, LastError: text(d.Why),
 	})
 	return a.written(n, err, "defer a delivery")
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -341,4 +342,23 @@ func TestUpstreams_SilentProcess_IsForgotten(t *testing.T) {
 	reports, err = s.Upstreams(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, reports)
+}
+
+// Whatever a platform calls somebody, it can be written down: a batch of events that could not would be tried for ever,
+// and no run of the process could end.
+func TestEncode_TextThatPostgreSQLRefuses_IsReplaced(t *testing.T) {
+	s, _ := open(t)
+	id := accept(t, s, "payments")
+	log := s.NewEventLog(slog.New(slog.DiscardHandler))
+	name := "a\x00b \\u0000 \xff \u2028"
+	log.Add(store.Event{JobID: id, At: time.Now(), Kind: store.RunStarted, Message: name})
+	require.NoError(t, log.Flush(t.Context()))
+	require.Equal(t, "a\uFFFDb \\u0000 \uFFFD \u2028", lastEvent(t, s, id).Message)
+	c := claim(t, s, id)
+	require.NoError(t, c.Intend(t.Context(), []ownership.Change{{ID: "x", Kind: ownership.AddMember, After: &ownership.Entity{Email: name}}}))
+	require.NoError(t, c.Settle(t.Context(), "x", trail.Applied, "a\x00b", nil))
+	require.NoError(t, c.Finish(t.Context(), store.Ending{
+		Status: store.DeadLettered, Summary: "a\x00b", ErrorReason: "X", ErrorMessage: name,
+		Declared: &ownership.Desired{TeamID: "payments", Name: name, Members: []ownership.Member{{Name: name}}},
+	}))
 }

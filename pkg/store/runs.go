@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -187,9 +189,9 @@ type Change struct {
 // ChangeRef names a change of a round within its run. Rounds of programs that knew none count as the first.
 func ChangeRef(round int, changeID string) string {
 	if round <= 1 {
-		return changeID
+		return text(changeID)
 	}
-	return fmt.Sprintf("%s#%d", changeID, round)
+	return fmt.Sprintf("%s#%d", text(changeID), round)
 }
 
 func changesFrom(rows []db.ListChangesRow) ([]Change, error) {
@@ -254,14 +256,31 @@ func noRun(jobID uuid.UUID) error {
 	return fault.New(fault.NotFound, "there is no run "+jobID.String(), nil).WithReason("RUN_NOT_FOUND")
 }
 
-// encode makes JSON of our own types, which cannot fail.
+// encode makes JSON of our own types, which cannot fail. Platforms may call people and teams anything: a NUL, which
+// PostgreSQL takes in no text, becomes the sign for what cannot be shown. (\\u0000 is an escaped backslash and stays.)
 func encode(v any) json.RawMessage {
 	content, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
 	}
-	return content
+	return plain(content)
 }
+
+// plain is a JSON text without the one escape that PostgreSQL refuses.
+func plain(content json.RawMessage) json.RawMessage {
+	if !bytes.Contains(content, []byte(`\u0000`)) {
+		return content
+	}
+	return escapes.ReplaceAllFunc(content, func(escape []byte) []byte {
+		if string(escape) == `\u0000` {
+			return []byte(`\ufffd`)
+		}
+		return escape
+	})
+}
+
+// escapes finds each escape sequence of a JSON text whole.
+var escapes = regexp.MustCompile(`\\(u[0-9a-fA-F]{4}|.)`)
 
 func decode(content []byte, into any) error {
 	if err := json.Unmarshal(content, into); err != nil {

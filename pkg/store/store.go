@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -93,6 +94,11 @@ func wrap(err error, what string) error {
 		// What is left are connections that broke in the middle: unexpected EOF, reset, closed pool.
 		return unavailable(cause)
 	}
+}
+
+// text is what PostgreSQL takes as text of what may come from anywhere: valid UTF-8 without NUL.
+func text(s string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
 }
 
 func unavailable(cause error) error {

@@ -118,9 +118,9 @@ func declareParams(teams []ownership.Desired) db.DeclareTeamsParams {
 		if members == nil {
 			members = []ownership.Member{}
 		}
-		p.TeamIds = append(p.TeamIds, t.TeamID)
-		p.SourceIds = append(p.SourceIds, t.SourceID)
-		p.Names = append(p.Names, t.Name)
+		p.TeamIds = append(p.TeamIds, text(t.TeamID))
+		p.SourceIds = append(p.SourceIds, text(t.SourceID))
+		p.Names = append(p.Names, text(t.Name))
 		p.Archived = append(p.Archived, t.Archived)
 		p.Members = append(p.Members, encode(members))
 		p.MemberCounts = append(p.MemberCounts, int32(len(members)))

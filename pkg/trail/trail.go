@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -66,10 +67,14 @@ type Head struct {
 	Hash string
 }
 
-// Append seals a finding as the next entry after h and gives the new head. It sets the finding's Seq.
+// Append seals a finding as the next entry after h and gives the new head. It sets the finding's Seq. What would not
+// read back as it was sealed (text that is not UTF-8) is refused: it would look like an edit for ever.
 func (h Head) Append(f Finding) (Entry, Head, error) {
 	f.Seq = h.Seq + 1
 	content, err := encode(f)
+	if err == nil {
+		err = readsBack(content)
+	}
 	if err != nil {
 		return Entry{}, h, fmt.Errorf("encode finding %s of job %s: %w", f.ChangeID, f.JobID, err)
 	}
@@ -148,6 +153,17 @@ func encode(f Finding) (string, error) {
 		return "", err
 	}
 	return string(bytes.TrimRight(buf.Bytes(), "\n")), nil
+}
+
+func readsBack(content string) error {
+	f, err := Decode(content)
+	if err != nil {
+		return err
+	}
+	if again, err := encode(f); err != nil || again != content {
+		return errors.New("it does not read back the same")
+	}
+	return nil
 }
 
 // version keeps seals of one encoding apart from those of any later one.

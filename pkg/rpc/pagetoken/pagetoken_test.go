@@ -2,6 +2,7 @@ package pagetoken_test
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -58,13 +59,29 @@ func TestToken_ThatDoesNotFit_IsRefused(t *testing.T) {
 	}
 }
 
+// FuzzCursor: a token leads on where it was made for this list with these filters, and nowhere else.
 func FuzzCursor(f *testing.F) {
-	f.Add(pagetoken.Next(&v1.ListRunsRequest{}, "x"))
-	f.Add("")
-	f.Fuzz(func(t *testing.T, token string) {
-		request := &v1.ListRunsRequest{PageToken: token}
-		if cursor, err := pagetoken.Cursor(request); err == nil && token != "" {
-			require.Equal(t, token, pagetoken.Next(request, cursor))
+	f.Add(pagetoken.Next(&v1.ListTeamsRequest{}, "x"), "x", "a", "b")
+	f.Add("", "", "", "")
+	f.Add("AQ", "\x00", "a", "a\x00")
+	f.Add("AQ==", "payments", "pay", "ments")
+	f.Fuzz(func(t *testing.T, token, cursor, query, other string) {
+		list := func(query, token string) *v1.ListTeamsRequest {
+			return &v1.ListTeamsRequest{Query: strings.ToValidUTF8(query, "?"), PageToken: token}
+		}
+		if found, err := pagetoken.Cursor(list(query, token)); err == nil && token != "" {
+			require.Equal(t, token, pagetoken.Next(list(query, ""), found), "somebody else made it")
+		}
+		made := pagetoken.Next(list(query, token), cursor)
+		found, err := pagetoken.Cursor(list(query, made))
+		require.NoError(t, err)
+		require.Equal(t, cursor, found)
+		for _, elsewhere := range []pagetoken.List{
+			list(other, made), &v1.ListTeamsRequest{SyncStatus: list(query, "").Query, PageToken: made}, &v1.ListRunsRequest{PageToken: made},
+		} {
+			if _, err := pagetoken.Cursor(elsewhere); err == nil {
+				require.True(t, proto.Equal(list(query, made), elsewhere), "it leads on in another list")
+			}
 		}
 	})
 }

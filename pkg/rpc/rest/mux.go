@@ -34,7 +34,7 @@ func newMux(c Config) *runtime.ServeMux {
 			return nil
 		}),
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptSlash),
-		runtime.WithMiddlewares(slashes, knownQuery(c.Package, c.Log)),
+		runtime.WithMiddlewares(slashes, knownQuery(c.Package, c.Log), onlyText(c.Log)),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)

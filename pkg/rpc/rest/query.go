@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -28,6 +29,25 @@ func knownQuery(pkg protoreflect.FullName, log *slog.Logger) runtime.Middleware 
 			for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
 				if !slices.Contains(known, name) {
 					refuse(w, r, log, http.StatusBadRequest, fault.Field(name, "there is no such query parameter here; known: "+list(known)))
+					return
+				}
+			}
+			next(w, r, path)
+		}
+	}
+}
+
+// onlyText refuses parameters that are not UTF-8. gRPC does so on the wire, and everything behind relies on it.
+func onlyText(log *slog.Logger) runtime.Middleware {
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
+			parameters := r.URL.Query()
+			for name, value := range path {
+				parameters.Add(name, value)
+			}
+			for name, values := range parameters {
+				if slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
+					refuse(w, r, log, http.StatusBadRequest, fault.Field(name, "must be UTF-8"))
 					return
 				}
 			}

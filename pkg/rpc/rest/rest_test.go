@@ -109,14 +109,13 @@ func verify(_ context.Context, token string) (auth.Principal, error) {
 	return auth.Principal{Subject: "alice", Scopes: []string{"nthlayer/" + token}}, nil
 }
 
-func start(t *testing.T) *running {
-	r := &running{t: t, api: &api{events: make(chan *v1.RunEvent)}, log: &logBuffer{}, client: &http.Client{Transport: &http.Transport{}}}
-	log := telemetry.NewLogger(r.log, slog.LevelDebug)
+// newHandler is the REST side over a server in process.
+func newHandler(t testing.TB, a *api, log *slog.Logger, ready rest.Check) http.Handler {
 	chain, err := rpc.Public(log, rpc.Bearer(verify), rpc.Admission{})
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
-		v1.RegisterTeamServiceServer(s, r.api)
-		v1.RegisterRunServiceServer(s, r.api)
+		v1.RegisterTeamServiceServer(s, a)
+		v1.RegisterRunServiceServer(s, a)
 	})
 	require.NoError(t, err)
 	handler, err := rest.New(rest.Config{
@@ -132,10 +131,17 @@ func start(t *testing.T) *running {
 		Package:  "nthlayer.v1",
 		Statuses: map[protoreflect.FullName]int{"nthlayer.v1.ReconcileTeamResponse": http.StatusAccepted},
 		OpenAPI:  openapi.Spec(),
-		Ready:    map[string]rest.Check{"store": func(context.Context) error { return r.ready }},
+		Ready:    map[string]rest.Check{"store": ready},
 		Log:      log,
 	})
 	require.NoError(t, err)
+	return handler
+}
+
+func start(t *testing.T) *running {
+	r := &running{t: t, api: &api{events: make(chan *v1.RunEvent)}, log: &logBuffer{}, client: &http.Client{Transport: &http.Transport{}}}
+	log := telemetry.NewLogger(r.log, slog.LevelDebug)
+	handler := newHandler(t, r.api, log, func(context.Context) error { return r.ready })
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -42,14 +42,15 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // system is a gateway as it runs in production, with real PostgreSQL, an SQS endpoint, an issuer, and planner and
 // notifier behind mutual TLS.
 type system struct {
-	t      *testing.T
-	rest   string
-	grpc   string
-	http   *http.Client
-	db     *store.Store
-	queue  *sqs.Server
-	issuer *issuer.Issuer
-	logs   *logs
+	t        *testing.T
+	rest     string
+	grpc     string
+	http     *http.Client
+	database string // its URL
+	db       *store.Store
+	queue    *sqs.Server
+	issuer   *issuer.Issuer
+	logs     *logs
 }
 
 // logs is what the gateway logged. The test waits in it for lines.
@@ -99,10 +100,12 @@ func (planner) Plan(ctx context.Context, r *nthlayerv1.PlanTeamRequest) (*nthlay
 	return &nthlayerv1.Plan{TeamId: r.GetTeamId(), SyncStatus: "in_sync", Hash: r.GetSource() + " for " + rpc.RequestID(ctx)}, nil
 }
 
-func start(t *testing.T) *system {
+// start runs a gateway with the usual environment and more.
+func start(t *testing.T, more ...string) *system {
 	s := &system{t: t, logs: &logs{changed: make(chan struct{})}, http: &http.Client{Transport: &http.Transport{}}, queue: sqs.New(sqs.Options{})}
 	quiet := slog.New(slog.DiscardHandler)
 	url := testkit.Postgres(t)
+	s.database = url
 	var err error
 	s.db, err = store.Open(t.Context(), config.NewSecret(url), store.Options{})
 	require.NoError(t, err)
@@ -150,14 +153,14 @@ func start(t *testing.T) *system {
 
 	files := devca.FilesOf(certs, "gateway")
 	run(t, func(ctx context.Context) {
-		code := service.Run(ctx, service.Invocation{Name: "gateway", Stdout: io.Discard, Stderr: s.logs, Environ: []string{
+		code := service.Run(ctx, service.Invocation{Name: "gateway", Stdout: s.logs, Stderr: s.logs, Environ: append([]string{
 			"NTHLAYER_ADMIN_ADDR=127.0.0.1:0", "NTHLAYER_REST_ADDR=127.0.0.1:0", "NTHLAYER_GRPC_ADDR=127.0.0.1:0",
 			"NTHLAYER_LOG_LEVEL=debug", "NTHLAYER_REDIS_ADDR=" + miniredis.RunT(t).Addr(), "NTHLAYER_RATE_PER_MINUTE=1000000",
 			"NTHLAYER_DATABASE_URL=" + url, "NTHLAYER_SQS_ENDPOINT=" + endpoint.URL,
 			"NTHLAYER_TLS_CA=" + files.CA, "NTHLAYER_TLS_CERT=" + files.Cert, "NTHLAYER_TLS_KEY=" + files.Key,
 			"NTHLAYER_PLANNER_ADDR=" + worker, "NTHLAYER_NOTIFIER_ADDR=" + nobody, "NTHLAYER_SCHEDULER_ADDR=" + impostor,
 			"NTHLAYER_JWT_ISSUER=" + s.issuer.URL(), "NTHLAYER_JWT_AUDIENCE=nthlayer",
-		}}, wire.Gateway)
+		}, more...)}, wire.Gateway)
 		require.Zero(t, code)
 	})
 	t.Cleanup(s.http.CloseIdleConnections)

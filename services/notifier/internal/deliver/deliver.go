@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/slack"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -98,7 +99,7 @@ func keyOf(m queue.Received) (string, error) {
 	var body struct {
 		Key string `json:"delivery_key"`
 	}
-	if err := json.Unmarshal(m.Body, &body); err != nil || body.Key == "" {
+	if err := json.Unmarshal(m.Body, &body); err != nil || !notice.IsKey(body.Key) {
 		return "", fault.New(fault.Invalid, "the message names no delivery", err).WithReason("MESSAGE_UNREADABLE")
 	}
 	return body.Key, nil
