@@ -8,6 +8,7 @@ const (
 	routeKey contextKey = iota
 	repeatKey
 	callsKey
+	priorityKey
 )
 
 // WithRoute names the route of the calls under ctx, for example "/teams/{id}/members": spans and metrics use it in

@@ -176,10 +176,12 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 	if err == nil {
 		response.Request = req
 		data, err = readWhole(response, t.cfg.MaxBody)
-		t.cfg.Limiter.Observe(response.Header)
 	}
 	record(ctx, req, at, response)
 	o := t.judge(req, response, data, err)
+	if response != nil {
+		t.cfg.Limiter.Observe(ctx, response.Header, o.class == Throttled)
+	}
 	end(o)
 	return o
 }

@@ -65,7 +65,7 @@ func platforms(s *service.Service, cfg settings.Settings) (*cortex.Client, *page
 	s.Close("redis", func(context.Context) error { return shared.Close() })
 	transport := func(platform string, credential config.Secret, perMinute int) upstream.Config {
 		return upstream.Config{Log: s.Log, Limiter: upstream.NewShared(shared, upstream.SharedConfig{
-			Platform: platform, Credential: credential, PerMinute: perMinute, Log: s.Log,
+			Platform: platform, Credentials: config.Fixed(credential), PerMinute: perMinute, Log: s.Log,
 		})}
 	}
 	source := cortex.New(cortex.Config{
