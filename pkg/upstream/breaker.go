@@ -82,6 +82,15 @@ func (b *breaker) refusal() *fault.Error {
 	return nil
 }
 
+// state is the breaker's, and for an open one the time at which it lets an attempt through.
+func (b *breaker) state() (state gobreaker.State, until time.Time) {
+	state = b.inner.State()
+	if at := b.openedAt.Load(); at != nil && state == gobreaker.StateOpen {
+		until = at.Add(b.pause)
+	}
+	return state, until
+}
+
 func (b *breaker) do(ctx context.Context, send func(context.Context) outcome) outcome {
 	o, err := b.inner.Execute(func() (outcome, error) {
 		o := send(ctx)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -35,6 +36,7 @@ type Transport struct {
 	cfg       Config
 	breaker   *breaker
 	telemetry telemetry
+	lastError atomic.Pointer[lastError]
 }
 
 // New makes the Transport of one platform and credential.
@@ -65,11 +67,13 @@ func New(cfg Config) *Transport {
 		pool.MaxIdleConnsPerHost = 32 // the default of 2 would dial anew for most calls of a busy worker
 		cfg.Base = pool
 	}
-	return &Transport{
+	t := &Transport{
 		cfg:       cfg,
 		breaker:   newBreaker(cfg.Platform, cfg.Breaker, cfg.Log),
 		telemetry: newTelemetry(cfg.Platform, cfg.Log),
 	}
+	t.telemetry.watch(t.Status)
+	return t
 }
 
 // Client is an http.Client over t that follows no redirects: none are expected, and a credential must not travel.
@@ -85,6 +89,12 @@ func (t *Transport) CloseIdleConnections() {
 	if pool, ok := t.cfg.Base.(interface{ CloseIdleConnections() }); ok {
 		pool.CloseIdleConnections()
 	}
+}
+
+// Close ends the gauges and frees the pool.
+func (t *Transport) Close() error {
+	t.CloseIdleConnections()
+	return t.telemetry.close()
 }
 
 // outcome is what one attempt ended with: a response with its body read, or an error.
@@ -150,10 +160,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // attempt is one passage through limiter, breaker and network.
 func (t *Transport) attempt(ctx context.Context, req *http.Request, body func() (io.ReadCloser, error), n int) outcome {
 	if refusal := t.breaker.refusal(); refusal != nil {
-		t.telemetry.refused(ctx, req)
+		t.telemetry.refused(ctx, req, BreakerOpen)
 		return outcome{class: BreakerOpen, err: refusal}
 	}
-	if err := t.cfg.Limiter.Wait(ctx); err != nil {
+	began := time.Now()
+	err := t.cfg.Limiter.Wait(ctx)
+	t.telemetry.waited(ctx, time.Since(began))
+	if err != nil {
 		return outcome{class: Unknown, err: err, notSent: true}
 	}
 	return t.breaker.do(ctx, func(ctx context.Context) outcome { return t.send(ctx, req, body, n) })
@@ -182,6 +195,7 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 	if response != nil {
 		t.cfg.Limiter.Observe(ctx, response.Header, o.class == Throttled)
 	}
+	t.remember(req, o)
 	end(o)
 	return o
 }
