@@ -17,10 +17,11 @@ const (
 	Busy                     // refused for now for another reason, without effect
 	Retryable                // failed; it may have taken effect
 	BreakerOpen              // not sent
+	Withheld                 // not sent: the permit was refused
 )
 
 func (c Class) String() string {
-	return [...]string{"unknown", "ok", "permanent", "throttled", "busy", "retryable", "breaker_open"}[c]
+	return [...]string{"unknown", "ok", "permanent", "throttled", "busy", "retryable", "breaker_open", "withheld"}[c]
 }
 
 // Classifier lets a client overrule the class of an answer, where a platform hides a passing refusal behind a status

@@ -9,6 +9,7 @@ const (
 	repeatKey
 	callsKey
 	priorityKey
+	permitKey
 )
 
 // WithRoute names the route of the calls under ctx, for example "/teams/{id}/members": spans and metrics use it in

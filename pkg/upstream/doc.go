@@ -2,8 +2,8 @@
 // bad minutes and half answers safe to build on.
 //
 // Every attempt passes, in this order: the limiter (all workers together stay inside the platform's quota), the
-// breaker (a platform that is down is left alone), and telemetry around the request itself; the retry loop goes around
-// all three, so that a repeated attempt pays for its place in the quota like any other.
+// breaker (a platform that is down is left alone), the permit (a worker that lost its run sends nothing), and telemetry
+// around the request itself; the retry loop goes around all of them, so that a repeated attempt pays for its place in the quota like any other.
 //
 // What a client may rely on:
 //

@@ -109,8 +109,8 @@ type outcome struct {
 // failure is what the breaker counts.
 func (o outcome) failure() error {
 	switch {
-	case o.class == Unknown:
-		return errGaveUp
+	case o.class == Unknown, o.class == Withheld:
+		return errUntold
 	case o.class == Retryable && (o.response == nil || o.response.StatusCode >= http.StatusInternalServerError):
 		return errFailed
 	default:
@@ -178,6 +178,11 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 	content, err := body()
 	if err != nil {
 		return outcome{class: Permanent, err: fmt.Errorf("replay request body: %w", err)}
+	}
+
+	if err := permit(ctx); err != nil {
+		t.telemetry.refused(ctx, req, Withheld)
+		return outcome{class: Withheld, err: err, notSent: true}
 	}
 
 	ctx, end := t.telemetry.start(ctx, req, n)
@@ -249,7 +254,7 @@ const unstatedWait = 10 * time.Second
 func (t *Transport) conclude(req *http.Request, last outcome) (*http.Response, error) {
 	_, typed := fault.As(last.err)
 	switch {
-	case last.class == OK, last.class == Permanent, typed:
+	case last.class == OK, last.class == Permanent, last.class == Withheld, typed:
 		return last.response, last.err
 	case errors.Is(req.Context().Err(), context.Canceled):
 		return nil, t.fault(fault.Canceled, "CANCELED", "was not waited for: the caller gave up", context.Cause(req.Context()))
