@@ -75,3 +75,24 @@ func readSecret(path string) (Secret, error) {
 	}
 	return NewSecret(string(content)), nil
 }
+
+// credential makes the Credential of a fragment that has both ways to give one.
+func credential(ctx context.Context, token Secret, file string) (*Credential, error) {
+	if file != "" {
+		return FromFile(ctx, file)
+	}
+	return Fixed(token), nil
+}
+
+// checkOne refuses a secret that is given in no way or in both.
+func checkOne(variable string, token Secret, file string) error {
+	fileVariable := variable + "_FILE"
+	switch given := !token.Empty(); {
+	case given && file != "":
+		return fault.Field(variable, "and "+fileVariable+" are both set; set one of them")
+	case !given && file == "":
+		return fault.Field(variable, "is not set; set it to the token, or "+fileVariable+" to a file that holds it")
+	default:
+		return nil
+	}
+}

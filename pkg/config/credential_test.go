@@ -21,6 +21,40 @@ func secretFile(t *testing.T, content string) string {
 	return path
 }
 
+func TestLoad_TokenOrItsFile_ExactlyOneMustBeSet(t *testing.T) {
+	type platforms struct {
+		Cortex    config.Cortex
+		PagerDuty config.PagerDuty
+		Slack     config.Slack
+	}
+	_, err := config.Load[platforms]([]string{
+		"NTHLAYER_PAGERDUTY_TOKEN=" + hidden, "NTHLAYER_PAGERDUTY_TOKEN_FILE=/run/secrets/pagerduty",
+		"NTHLAYER_SLACK_TOKEN_FILE=/run/secrets/slack",
+	})
+	require.True(t, fault.Is(err, fault.Invalid))
+	require.ErrorContains(t, err, "NTHLAYER_CORTEX_TOKEN is not set; set it to the token, or NTHLAYER_CORTEX_TOKEN_FILE to a file")
+	require.ErrorContains(t, err, "NTHLAYER_PAGERDUTY_TOKEN and NTHLAYER_PAGERDUTY_TOKEN_FILE are both set; set one of them")
+	require.NotContains(t, err.Error(), "NTHLAYER_SLACK")
+	require.NotContains(t, err.Error(), hidden)
+}
+
+func TestCredential_OfAFragment_IsTheTokenOrWhatTheFileHolds(t *testing.T) {
+	c, err := config.Cortex{Token: config.NewSecret(hidden)}.Credential(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, hidden, c.Current().Reveal())
+	require.NoError(t, c.Refetch(t.Context()))
+	require.Equal(t, hidden, c.Current().Reveal())
+
+	path := secretFile(t, " "+hidden+"\r\n")
+	c, err = config.PagerDuty{TokenFile: path}.Credential(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, hidden, c.Current().Reveal())
+	require.NoError(t, os.WriteFile(path, []byte("another"), 0o600))
+	require.Equal(t, hidden, c.Current().Reveal(), "until it is read again")
+	require.NoError(t, c.Refetch(t.Context()))
+	require.Equal(t, "another", c.Current().Reveal())
+}
+
 func TestCredential_FileOfNoUse_IsAnErrorAndTheSecretStays(t *testing.T) {
 	path := secretFile(t, hidden)
 	c, err := config.FromFile(t.Context(), path)

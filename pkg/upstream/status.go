@@ -56,10 +56,11 @@ func (t *Transport) Hold() time.Duration {
 	return 0
 }
 
-// remember keeps what the last failed attempt ended with. Refusals of one request are no news about the platform.
+// remember keeps what the last failed attempt ended with. Refusals of one request are no news about the platform, but
+// one of the credential is.
 func (t *Transport) remember(req *http.Request, o outcome) {
 	switch o.class {
-	case Throttled, Busy, Retryable:
+	case Throttled, Busy, Retryable, Unauthorized:
 	default:
 		return
 	}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/singleflight"
 
+	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 )
 
@@ -21,6 +23,8 @@ import (
 type Config struct {
 	Platform       string            // "pagerduty": names metrics, reasons, logs
 	Limiter        Limiter           // nil: no limit of our own; the platform's 429 is still obeyed
+	Credentials    Credentials       // nil: requests come with their authorization
+	Scheme         string            // what stands before the credential in the Authorization header: "Bearer "
 	Classify       Classifier        // nil: by status alone
 	Breaker        Breaker           //
 	Attempts       uint              // attempts a call, at most; 5
@@ -36,6 +40,7 @@ type Transport struct {
 	cfg       Config
 	breaker   *breaker
 	telemetry telemetry
+	refetch   singleflight.Group
 	lastError atomic.Pointer[lastError]
 }
 
@@ -104,6 +109,7 @@ type outcome struct {
 	err      error
 	wait     time.Duration // what the platform asks us to wait; 0: it does not say
 	notSent  bool          // the platform provably did not see the request
+	used     config.Secret // the credential it was sent with
 }
 
 // failure is what the breaker counts.
@@ -129,10 +135,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer cancel()
 
 	var last outcome
-	attempt := 0
+	attempt, renewed := 0, false
 	again := func() (outcome, error) {
 		attempt++
 		last = t.attempt(ctx, req, body, attempt)
+		if last.class == Unauthorized && !renewed && t.renew(ctx, last.used) && repeatOf(ctx) != Never {
+			renewed = true
+			attempt++
+			last = t.attempt(ctx, req, body, attempt)
+		}
 		switch {
 		case !repeatable(last, req):
 			return last, backoff.Permanent(errFailed)
@@ -188,6 +199,7 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 	ctx, end := t.telemetry.start(ctx, req, n)
 	sent := req.Clone(ctx)
 	sent.Body = content
+	used := t.authorize(sent)
 	at := time.Now()
 	response, err := t.cfg.Base.RoundTrip(sent)
 	var data []byte
@@ -197,6 +209,7 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 	}
 	record(ctx, req, at, response)
 	o := t.judge(req, response, data, err)
+	o.used = used
 	if response != nil {
 		t.cfg.Limiter.Observe(ctx, response.Header, o.class == Throttled)
 	}
@@ -254,7 +267,7 @@ const unstatedWait = 10 * time.Second
 func (t *Transport) conclude(req *http.Request, last outcome) (*http.Response, error) {
 	_, typed := fault.As(last.err)
 	switch {
-	case last.class == OK, last.class == Permanent, last.class == Withheld, typed:
+	case last.class == OK, last.class == Permanent, last.class == Unauthorized, last.class == Withheld, typed:
 		return last.response, last.err
 	case errors.Is(req.Context().Err(), context.Canceled):
 		return nil, t.fault(fault.Canceled, "CANCELED", "was not waited for: the caller gave up", context.Cause(req.Context()))
