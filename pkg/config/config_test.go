@@ -64,7 +64,7 @@ func TestLoad_ManyProblems_AreReportedTogetherWithTheWayOut(t *testing.T) {
 		"NTHLAYER_RECONCILE_QUEUE must name a FIFO queue",
 		"NTHLAYER_ADMIN_ADDR must be host:port",
 		"NTHLAYER_DATABASE_URL is not set: the PostgreSQL database",
-		"NTHLAYER_CORTEX_TOKEN is not set: the API key",
+		"NTHLAYER_CORTEX_TOKEN is not set; set it to the token, or NTHLAYER_CORTEX_TOKEN_FILE to a file that holds it",
 		"NTHLAYER_CORTEX_TOKNE is not a variable of this service; did you mean NTHLAYER_CORTEX_TOKEN?",
 	} {
 		require.Equal(t, 1, strings.Count(err.Error(), want), "%s\nin\n%s", want, err)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -89,30 +90,63 @@ func checkFIFO(variable, name string) error {
 
 // Cortex is the source of ownership.
 type Cortex struct {
-	URL   string `env:"NTHLAYER_CORTEX_URL" envDefault:"https://api.getcortexapp.com" doc:"the Cortex API"`
-	Token Secret `env:"NTHLAYER_CORTEX_TOKEN,required" doc:"the API key for Cortex, with the right to read teams"`
+	URL       string `env:"NTHLAYER_CORTEX_URL" envDefault:"https://api.getcortexapp.com" doc:"the Cortex API"`
+	Token     Secret `env:"NTHLAYER_CORTEX_TOKEN" doc:"the API key for Cortex, with the right to read teams; this variable or NTHLAYER_CORTEX_TOKEN_FILE must be set"`
+	TokenFile string `env:"NTHLAYER_CORTEX_TOKEN_FILE" doc:"a file with the token for Cortex, in place of NTHLAYER_CORTEX_TOKEN; it is read again when Cortex refuses the token, so a new one needs no restart"`
 }
 
-// Validate checks the address.
-func (c Cortex) Validate() error { return CheckURL("NTHLAYER_CORTEX_URL", c.URL) }
+// Validate checks the address and that there is one token.
+func (c Cortex) Validate() error {
+	return errors.Join(
+		CheckURL("NTHLAYER_CORTEX_URL", c.URL),
+		checkOne("NTHLAYER_CORTEX_TOKEN", c.Token, c.TokenFile),
+	)
+}
+
+// Credential is the token, wherever it stands.
+func (c Cortex) Credential(ctx context.Context) (*Credential, error) {
+	return credential(ctx, c.Token, c.TokenFile)
+}
 
 // PagerDuty is the target of ownership.
 type PagerDuty struct {
-	URL   string `env:"NTHLAYER_PAGERDUTY_URL" envDefault:"https://api.pagerduty.com" doc:"the PagerDuty REST API; https://api.eu.pagerduty.com for accounts in the EU"`
-	Token Secret `env:"NTHLAYER_PAGERDUTY_TOKEN,required" doc:"the REST API key for PagerDuty, with the right to change teams"`
+	URL       string `env:"NTHLAYER_PAGERDUTY_URL" envDefault:"https://api.pagerduty.com" doc:"the PagerDuty REST API; https://api.eu.pagerduty.com for accounts in the EU"`
+	Token     Secret `env:"NTHLAYER_PAGERDUTY_TOKEN" doc:"the REST API key for PagerDuty, with the right to change teams; this variable or NTHLAYER_PAGERDUTY_TOKEN_FILE must be set"`
+	TokenFile string `env:"NTHLAYER_PAGERDUTY_TOKEN_FILE" doc:"a file with the token for PagerDuty, in place of NTHLAYER_PAGERDUTY_TOKEN; it is read again when PagerDuty refuses the token, so a new one needs no restart"`
 }
 
-// Validate checks the address.
-func (p PagerDuty) Validate() error { return CheckURL("NTHLAYER_PAGERDUTY_URL", p.URL) }
+// Validate checks the address and that there is one token.
+func (p PagerDuty) Validate() error {
+	return errors.Join(
+		CheckURL("NTHLAYER_PAGERDUTY_URL", p.URL),
+		checkOne("NTHLAYER_PAGERDUTY_TOKEN", p.Token, p.TokenFile),
+	)
+}
+
+// Credential is the token, wherever it stands.
+func (p PagerDuty) Credential(ctx context.Context) (*Credential, error) {
+	return credential(ctx, p.Token, p.TokenFile)
+}
 
 // Slack is who posts messages.
 type Slack struct {
-	URL   string `env:"NTHLAYER_SLACK_URL" envDefault:"https://slack.com/api/" doc:"the Slack Web API; ends in /api/"`
-	Token Secret `env:"NTHLAYER_SLACK_TOKEN,required" doc:"the bot token for Slack (xoxb-…), with the scopes chat:write and channels:history"`
+	URL       string `env:"NTHLAYER_SLACK_URL" envDefault:"https://slack.com/api/" doc:"the Slack Web API; ends in /api/"`
+	Token     Secret `env:"NTHLAYER_SLACK_TOKEN" doc:"the bot token for Slack (xoxb-…), with the scopes chat:write and channels:history; this variable or NTHLAYER_SLACK_TOKEN_FILE must be set"`
+	TokenFile string `env:"NTHLAYER_SLACK_TOKEN_FILE" doc:"a file with the token for Slack, in place of NTHLAYER_SLACK_TOKEN; it is read again when Slack refuses the token, so a new one needs no restart"`
 }
 
-// Validate checks the address.
-func (s Slack) Validate() error { return CheckURL("NTHLAYER_SLACK_URL", s.URL) }
+// Validate checks the address and that there is one token.
+func (s Slack) Validate() error {
+	return errors.Join(
+		CheckURL("NTHLAYER_SLACK_URL", s.URL),
+		checkOne("NTHLAYER_SLACK_TOKEN", s.Token, s.TokenFile),
+	)
+}
+
+// Credential is the token, wherever it stands.
+func (s Slack) Credential(ctx context.Context) (*Credential, error) {
+	return credential(ctx, s.Token, s.TokenFile)
+}
 
 // SlackChannel is where the outcomes of runs are told.
 type SlackChannel struct {

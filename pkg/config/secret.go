@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,6 +29,11 @@ func (s Secret) Reveal() string {
 
 // Empty reports whether there is no value.
 func (s Secret) Empty() bool { return s.Reveal() == "" }
+
+// Equal reports whether both have the same value.
+func (s Secret) Equal(other Secret) bool {
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
 
 // UnmarshalText reads the value from the environment.
 func (s *Secret) UnmarshalText(text []byte) error { *s = NewSecret(string(text)); return nil }

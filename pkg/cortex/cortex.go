@@ -27,6 +27,7 @@ const (
 	// TargetKey is the custom-data key under which a team declares its PagerDuty team.
 	TargetKey = "pagerduty-team-id"
 
+	scheme     = "Bearer "
 	defaultURL = "https://api.getcortexapp.com"
 	pageSize   = 1000 // the most Cortex gives
 	maxPages   = 100  // 100,000 rows; a longer walk is a server that repeats itself
@@ -34,9 +35,9 @@ const (
 
 // Config says where Cortex is and who asks.
 type Config struct {
-	BaseURL string // empty: https://api.getcortexapp.com
-	Token   config.Secret
-	HTTP    *http.Client // nil: HTTP(upstream.Config{})
+	BaseURL string        // empty: https://api.getcortexapp.com
+	Token   config.Secret // empty: the transport has credentials
+	HTTP    *http.Client  // nil: HTTP(upstream.Config{})
 }
 
 // Client reads teams. It is safe for concurrent use.
@@ -46,11 +47,15 @@ type Client struct {
 	http  *http.Client
 }
 
-// HTTP is the http.Client for Cortex over a transport with cfg's limiter and limits.
-func HTTP(cfg upstream.Config) *http.Client {
+// Upstream describes the way to Cortex with cfg's credentials, limiter and limits.
+func Upstream(cfg upstream.Config) upstream.Config {
 	cfg.Platform = "cortex"
-	return upstream.New(cfg).Client()
+	cfg.Scheme = scheme
+	return cfg
 }
+
+// HTTP is the http.Client over a transport of its own.
+func HTTP(cfg upstream.Config) *http.Client { return upstream.New(Upstream(cfg)).Client() }
 
 // New makes a Client.
 func New(cfg Config) *Client {
@@ -158,7 +163,7 @@ func (c *Client) get(ctx context.Context, route, path string, query url.Values) 
 	if err != nil {
 		return nil, fault.New(fault.Precondition, "the Cortex URL is not valid; check NTHLAYER_CORTEX_URL", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	req.Header.Set("Authorization", scheme+c.token.Reveal())
 	req.Header.Set("Accept", "application/json")
 	answer, err := upstream.Read(c.http.Do(req))
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -306,4 +308,32 @@ func TestTeam_QuotaUsedUp_IsWaitedFor(t *testing.T) {
 	_, err := c.Team(t.Context(), "payments")
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, time.Since(began), time.Second)
+}
+
+func TestClient_TokenReplacedInItsFile_NextCallGoesThrough(t *testing.T) {
+	valid := "old"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+valid {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		says(200, team(`"cortexTeam":{"members":[]}`))(w, r)
+	}))
+	t.Cleanup(server.Close)
+	path := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(path, []byte("old\n"), 0o600))
+	credential, err := config.FromFile(t.Context(), path)
+	require.NoError(t, err)
+	way := upstream.New(cortex.Upstream(upstream.Config{Credentials: credential, Log: slog.New(slog.DiscardHandler)}))
+	t.Cleanup(func() { require.NoError(t, way.Close()) })
+	c := cortex.New(cortex.Config{BaseURL: server.URL, HTTP: way.Client()})
+	_, err = c.Team(t.Context(), "payments")
+	require.NoError(t, err)
+
+	valid = "new"
+	_, err = c.Team(t.Context(), "payments")
+	require.Equal(t, "SOURCE_CREDENTIAL_REFUSED", fault.ReasonOf(err), "the file still holds the old one")
+	require.NoError(t, os.WriteFile(path, []byte("new\n"), 0o600))
+	_, err = c.Team(t.Context(), "payments")
+	require.NoError(t, err)
 }

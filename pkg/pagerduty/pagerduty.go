@@ -35,9 +35,9 @@ const defaultURL = "https://api.pagerduty.com"
 
 // Config says where PagerDuty is, who asks, and how long found users are remembered.
 type Config struct {
-	BaseURL string // empty: https://api.pagerduty.com; accounts in Europe: https://api.eu.pagerduty.com
-	Token   config.Secret
-	HTTP    *http.Client // nil: HTTP(upstream.Config{})
+	BaseURL string        // empty: https://api.pagerduty.com; accounts in Europe: https://api.eu.pagerduty.com
+	Token   config.Secret // empty: the transport has credentials
+	HTTP    *http.Client  // nil: HTTP(upstream.Config{})
 
 	UsersFor   time.Duration    // a found user is remembered this long; 5 min
 	NobodyFor  time.Duration    // an address without a user is remembered this long; 30 s
@@ -52,13 +52,17 @@ type Client struct {
 	users *directory
 }
 
-// HTTP is the http.Client for PagerDuty over a transport with cfg's limiter and limits. It knows PagerDuty's one
+// Upstream describes the way to PagerDuty with cfg's credentials, limiter and limits. It knows PagerDuty's one
 // retryable 400.
-func HTTP(cfg upstream.Config) *http.Client {
+func Upstream(cfg upstream.Config) upstream.Config {
 	cfg.Platform = "pagerduty"
+	cfg.Scheme = "Token token="
 	cfg.Classify = classify
-	return upstream.New(cfg).Client()
+	return cfg
 }
+
+// HTTP is the http.Client over a transport of its own.
+func HTTP(cfg upstream.Config) *http.Client { return upstream.New(Upstream(cfg)).Client() }
 
 // New makes a Client.
 func New(cfg Config) *Client {

@@ -6,6 +6,7 @@
 package slack
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +33,7 @@ const (
 	// DeliveryKey is the word in a message's metadata under which its delivery key stands.
 	DeliveryKey = "delivery_key"
 
+	scheme      = "Bearer "
 	eventType   = "nthlayer_delivery"
 	defaultURL  = "https://slack.com/api/"
 	historyPage = 200
@@ -39,9 +42,9 @@ const (
 
 // Config says where Slack is and who posts.
 type Config struct {
-	BaseURL string // must end in /api/; empty: https://slack.com/api/
-	Token   config.Secret
-	HTTP    *http.Client // nil: HTTP(upstream.Config{})
+	BaseURL string        // must end in /api/; empty: https://slack.com/api/
+	Token   config.Secret // empty: the transport has credentials
+	HTTP    *http.Client  // nil: HTTP(upstream.Config{})
 }
 
 // Client posts messages. It is safe for concurrent use.
@@ -76,13 +79,17 @@ type Posted struct {
 	TS      string
 }
 
-// HTTP is the http.Client for Slack over a transport with cfg's limiter and limits. It reads the refusals that Slack
-// sends with status 200.
-func HTTP(cfg upstream.Config) *http.Client {
+// Upstream describes the way to Slack with cfg's credentials, limiter and limits. It reads the refusals that Slack sends
+// with status 200.
+func Upstream(cfg upstream.Config) upstream.Config {
 	cfg.Platform = "slack"
+	cfg.Scheme = scheme
 	cfg.Classify = classify
-	return upstream.New(cfg).Client()
+	return cfg
 }
+
+// HTTP is the http.Client over a transport of its own.
+func HTTP(cfg upstream.Config) *http.Client { return upstream.New(Upstream(cfg)).Client() }
 
 // New makes a Client.
 func New(cfg Config) *Client {
@@ -90,11 +97,39 @@ func New(cfg Config) *Client {
 	if client == nil {
 		client = HTTP(upstream.Config{})
 	}
-	return &Client{api: goslack.New(cfg.Token.Reveal(),
+	bare := *client
+	bare.Transport = inHeader{cmp.Or(client.Transport, http.DefaultTransport), cfg.Token}
+	return &Client{api: goslack.New("", // the header carries the token
 		goslack.OptionAPIURL(strings.TrimRight(cmp.Or(cfg.BaseURL, defaultURL), "/")+"/"),
-		goslack.OptionHTTPClient(client),
+		goslack.OptionHTTPClient(&bare),
 		goslack.OptionLog(log.New(io.Discard, "", 0)),
 	)}
+}
+
+// inHeader sends the token in the Authorization header. slack-go writes it into the form, where a token that was replaced
+// would stay, and where an empty one would stand beside the transport's.
+type inHeader struct {
+	next  http.RoundTripper
+	token config.Secret
+}
+
+func (h inHeader) RoundTrip(req *http.Request) (*http.Response, error) {
+	defer func() { _ = req.Body.Close() }()
+	content, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read slack-go's form: %w", err)
+	}
+	form, err := url.ParseQuery(string(content))
+	if err != nil {
+		return nil, fmt.Errorf("read slack-go's form: %w", err)
+	}
+	form.Del("token")
+	bare := []byte(form.Encode())
+	sent := req.Clone(req.Context())
+	sent.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(bare)), nil }
+	sent.Body, sent.ContentLength = io.NopCloser(bytes.NewReader(bare)), int64(len(bare))
+	sent.Header.Set("Authorization", scheme+h.token.Reveal())
+	return h.next.RoundTrip(sent)
 }
 
 // Post posts the message. The error's kind says what to do: Precondition: a person must change something, the reason
@@ -183,6 +218,8 @@ func classify(status int, body []byte) (upstream.Class, bool) {
 		return upstream.Throttled, true
 	case "service_unavailable":
 		return upstream.Busy, true
+	case "invalid_auth", "token_revoked", "token_expired":
+		return upstream.Unauthorized, true
 	default:
 		return upstream.Unknown, false
 	}

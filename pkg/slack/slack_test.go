@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -201,4 +204,50 @@ func TestFindByMetadata_HistoryNotWhole_IsNotAbsence(t *testing.T) {
 	c, _ := connect(t, says(200, `{"ok":false,"error":"missing_scope"}`))
 	_, _, err := c.FindByMetadata(t.Context(), "C1", "run-1", time.Time{})
 	require.Equal(t, "SLACK_MISSING_SCOPE", fault.ReasonOf(err))
+}
+
+func TestPost_Token_StandsInTheHeaderAlone(t *testing.T) {
+	c, s := connect(t, func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "Bearer xoxb-1", r.Header.Get("Authorization"))
+		says(200, posted)(w, r)
+	})
+	_, err := c.Post(t.Context(), slack.Message{Channel: "C1", Text: "hello"})
+	require.NoError(t, err)
+	require.NotContains(t, s.forms[0], "token", "a form is sent again as it is when the token was replaced")
+}
+
+func TestPost_TokenReplacedInItsFile_NextCallGoesThrough(t *testing.T) {
+	for _, word := range []string{"invalid_auth", "token_revoked", "token_expired"} {
+		t.Run(word, func(t *testing.T) {
+			valid, asked := "xoxb-old", 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				body := posted
+				if r.Header.Get("Authorization") != "Bearer "+valid || r.PostFormValue("text") != "hello" {
+					body = `{"ok":false,"error":"` + word + `"}`
+				}
+				says(200, body)(w, r)
+			}))
+			t.Cleanup(server.Close)
+			path := filepath.Join(t.TempDir(), "token")
+			require.NoError(t, os.WriteFile(path, []byte("xoxb-old\n"), 0o600))
+			credential, err := config.FromFile(t.Context(), path)
+			require.NoError(t, err)
+			way := upstream.New(slack.Upstream(upstream.Config{Credentials: credential, Log: slog.New(slog.DiscardHandler)}))
+			t.Cleanup(func() { require.NoError(t, way.Close()) })
+			c := slack.New(slack.Config{BaseURL: server.URL, HTTP: way.Client()})
+			hello := slack.Message{Channel: "C1", Text: "hello"}
+			_, err = c.Post(t.Context(), hello)
+			require.NoError(t, err)
+
+			valid, asked = "xoxb-new", 0
+			_, err = c.Post(t.Context(), hello)
+			require.Equal(t, "SLACK_"+strings.ToUpper(word), fault.ReasonOf(err), "the file still holds the old one")
+			require.Equal(t, 1, asked)
+			require.NoError(t, os.WriteFile(path, []byte("xoxb-new\n"), 0o600))
+			_, err = c.Post(t.Context(), hello)
+			require.NoError(t, err)
+			require.Equal(t, 3, asked)
+		})
+	}
 }

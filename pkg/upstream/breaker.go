@@ -40,7 +40,7 @@ func (b Breaker) withDefaults() Breaker {
 
 var (
 	errFailed = errors.New("platform failed")
-	errGaveUp = errors.New("caller gave up")
+	errUntold = errors.New("attempt says nothing about the platform")
 )
 
 type breaker struct {
@@ -62,7 +62,7 @@ func newBreaker(platform string, cfg Breaker, log *slog.Logger) *breaker {
 		ReadyToTrip: func(counts gobreaker.Counts) bool {
 			return counts.Requests >= cfg.Requests && float64(counts.TotalFailures) >= cfg.Ratio*float64(counts.Requests)
 		},
-		IsExcluded: func(err error) bool { return errors.Is(err, errGaveUp) },
+		IsExcluded: func(err error) bool { return errors.Is(err, errUntold) },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			if to == gobreaker.StateOpen {
 				now := time.Now()
@@ -80,6 +80,15 @@ func (b *breaker) refusal() *fault.Error {
 		return b.open()
 	}
 	return nil
+}
+
+// state is the breaker's, and for an open one the time at which it lets an attempt through.
+func (b *breaker) state() (state gobreaker.State, until time.Time) {
+	state = b.inner.State()
+	if at := b.openedAt.Load(); at != nil && state == gobreaker.StateOpen {
+		until = at.Add(b.pause)
+	}
+	return state, until
 }
 
 func (b *breaker) do(ctx context.Context, send func(context.Context) outcome) outcome {

@@ -10,17 +10,19 @@ import (
 type Class int
 
 const (
-	Unknown     Class = iota // nothing: the caller gave up first
-	OK                       // a whole answer
-	Permanent                // refused; the same request will be refused again
-	Throttled                // refused for now because of a quota, without effect
-	Busy                     // refused for now for another reason, without effect
-	Retryable                // failed; it may have taken effect
-	BreakerOpen              // not sent
+	Unknown      Class = iota // nothing: the caller gave up first
+	OK                        // a whole answer
+	Permanent                 // refused; the same request will be refused again
+	Throttled                 // refused for now because of a quota, without effect
+	Busy                      // refused for now for another reason, without effect
+	Retryable                 // failed; it may have taken effect
+	BreakerOpen               // not sent
+	Unauthorized              // refused because of the credential, without effect
+	Withheld                  // not sent: the permit was refused
 )
 
 func (c Class) String() string {
-	return [...]string{"unknown", "ok", "permanent", "throttled", "busy", "retryable", "breaker_open"}[c]
+	return [...]string{"unknown", "ok", "permanent", "throttled", "busy", "retryable", "breaker_open", "unauthorized", "withheld"}[c]
 }
 
 // Classifier lets a client overrule the class of an answer, where a platform hides a passing refusal behind a status
@@ -31,6 +33,8 @@ func classOf(status int) Class {
 	switch {
 	case status == http.StatusTooManyRequests:
 		return Throttled
+	case status == http.StatusUnauthorized:
+		return Unauthorized
 	case status == http.StatusRequestTimeout, status >= http.StatusInternalServerError:
 		return Retryable
 	case status >= http.StatusMultipleChoices: // redirects are not followed: no platform answers with one

@@ -8,6 +8,8 @@ const (
 	routeKey contextKey = iota
 	repeatKey
 	callsKey
+	priorityKey
+	permitKey
 )
 
 // WithRoute names the route of the calls under ctx, for example "/teams/{id}/members": spans and metrics use it in

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -13,110 +13,88 @@ import (
 
 // Limiter keeps the calls with one credential inside the platform's quota.
 type Limiter interface {
-	// Wait returns when the next call may be made. It never waits past ctx's deadline: then it returns
-	// fault.Throttled with RetryAfter at once.
+	// Wait returns when the next call may be made, those of ctx's priority in the order in which they came. It never
+	// waits past ctx's deadline: as soon as that is known to be too early it returns fault.Throttled with RetryAfter.
 	Wait(ctx context.Context) error
-	// Observe learns from an answer's headers: the quota, and that it is used up.
-	Observe(h http.Header)
+	// Observe learns from an answer's headers: the quota, and that it is used up. throttled says that the answer was a
+	// refusal for that reason.
+	Observe(ctx context.Context, h http.Header, throttled bool)
+	// Quota says how things stand. It asks nobody.
+	Quota() Quota
 }
+
+// Quota is how things stand with a platform's quota, as far as this process knows.
+type Quota struct {
+	Limiter     string    // LimiterShared, LimiterOwnShare, LimiterLocal or LimiterNone
+	Limit       int       // calls a minute, by all users of the credential together; 0: not known
+	Remaining   int       // calls that could be made at once, now
+	PausedUntil time.Time // the platform asked that nothing be sent before; zero: it did not
+}
+
+// What counts the calls.
+const (
+	LimiterShared   = "shared"    // one bucket for all processes
+	LimiterOwnShare = "own share" // this process alone, to a part of the quota, because the shared bucket is away
+	LimiterLocal    = "local"     // this process alone
+	LimiterNone     = "none"      // nobody
+)
 
 type unlimited struct{}
 
-func (unlimited) Wait(context.Context) error { return nil }
-func (unlimited) Observe(http.Header)        {}
+func (unlimited) Wait(context.Context) error                 { return nil }
+func (unlimited) Observe(context.Context, http.Header, bool) {}
+func (unlimited) Quota() Quota                               { return Quota{Limiter: LimiterNone} }
 
-// pace is what is known about a quota: the limit as configured or as the platform states it, and until when nothing
-// may be sent.
-type pace struct {
-	mu        sync.Mutex
-	perMinute int
-	until     time.Time
-}
-
-func (p *pace) observe(h http.Header, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if limit, ok := quotaLimit(h); ok {
-		p.perMinute = limit
-	}
-	wait, ok := retryAfter(h, now)
-	if reset, stated := quotaReset(h); stated && quotaUsedUp(h) {
-		wait, ok = reset, true
-	}
-	if until := now.Add(wait); ok && until.After(p.until) {
-		p.until = until
-	}
-}
-
-// now gives the limit for one of `shares` users of the quota, and the end of the pause (or a time in the past).
-func (p *pace) state(shares int) (rate, burst int, until time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	rate, burst = divide(max(p.perMinute/shares, 1))
-	return rate, burst, p.until
-}
-
-// divide splits a quota of limit requests a minute into a steady rate and a burst whose sum is the quota: whenever
-// the platform's window begins, one window never sees more than rate + burst.
-func divide(limit int) (rate, burst int) {
-	burst = min(max(limit/20, 1), 50)
-	return max(limit-burst, 1), burst
-}
-
-// Local limits the calls of this process alone. Callers are served in the order in which they came.
-type Local struct {
+// gate is where callers wait for a bucket: in one line for each priority, so that an interactive caller does not stand
+// behind bulk ones. Only the first of a line asks the bucket. The others cost nothing.
+type gate struct {
 	platform string
 	pace     *pace
-	shares   int
-
-	mu   sync.Mutex
-	next time.Time // the theoretical arrival time of GCRA: when the bucket is full again
+	lines    [priorities]line
 }
 
-// NewLocal makes a limiter of perMinute calls a minute, until the platform states another limit.
-func NewLocal(platform string, perMinute int) *Local {
-	return &Local{platform: platform, pace: &pace{perMinute: perMinute}, shares: 1}
+type line struct {
+	turn   chan struct{}
+	length atomic.Int64
 }
 
-// Observe implements Limiter.
-func (l *Local) Observe(h http.Header) { l.pace.observe(h, time.Now()) }
-
-// Wait implements Limiter.
-func (l *Local) Wait(ctx context.Context) error {
-	wait, ok := l.reserve(ctx, time.Now())
-	if !ok {
-		return throttled(l.platform, wait)
+func newGate(platform string, pace *pace) *gate {
+	g := &gate{platform: platform, pace: pace}
+	for i := range g.lines {
+		g.lines[i].turn = make(chan struct{}, 1)
 	}
-	for wait > 0 {
-		if err := sleep(ctx, l.platform, wait); err != nil {
+	return g
+}
+
+// pass lets the caller through when take, asked again and again, has no more wait for it.
+func (g *gate) pass(ctx context.Context, take func(context.Context, Priority) time.Duration) error {
+	p := priorityOf(ctx)
+	line := &g.lines[p]
+	ahead := line.length.Add(1) - 1
+	defer line.length.Add(-1)
+	// Those ahead, or the pause, need this long. Where that is too long there is no point in standing in line.
+	least := max(g.pace.plan(1).least(ahead), g.pace.pause(time.Now()))
+	if deadline, ok := ctx.Deadline(); ok && time.Now().Add(least).After(deadline) {
+		return throttled(g.platform, least)
+	}
+	select {
+	case line.turn <- struct{}{}:
+		defer func() { <-line.turn }()
+	case <-ctx.Done():
+		return gaveUp(ctx, g.platform, least)
+	}
+	for {
+		wait := take(ctx, p)
+		if ctx.Err() != nil {
+			return gaveUp(ctx, g.platform, wait)
+		}
+		if wait <= 0 {
+			return nil
+		}
+		if err := sleep(ctx, g.platform, wait); err != nil {
 			return err
 		}
-		_, _, until := l.pace.state(l.shares)
-		wait = time.Until(until) // the platform may have asked for a pause meanwhile
 	}
-	return nil
-}
-
-// reserve takes the next place in the queue and says how long it is away. It takes none beyond ctx's deadline.
-func (l *Local) reserve(ctx context.Context, now time.Time) (time.Duration, bool) {
-	rate, burst, until := l.pace.state(l.shares)
-	interval := time.Minute / time.Duration(rate)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	next := latest(l.next, now)
-	at := latest(next.Add(-time.Duration(burst-1)*interval), latest(until, now))
-	if deadline, ok := ctx.Deadline(); ok && at.After(deadline) {
-		return at.Sub(now), false
-	}
-	l.next = latest(next, at).Add(interval)
-	return at.Sub(now), true
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // sleep waits, unless ctx would end first.

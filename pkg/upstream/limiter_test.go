@@ -2,19 +2,15 @@ package upstream_test
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/upstream"
 )
@@ -54,7 +50,7 @@ func TestLocal_AnyLimit_NoMinuteSeesMoreThanTheQuotaAndLittleOfItIsLost(t *testi
 func TestLocal_PlatformStatesItsLimit_RateFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := upstream.NewLocal("pagerduty", 960)
-		l.Observe(headers("ratelimit-limit", "60", "ratelimit-remaining", "59"))
+		l.Observe(t.Context(), headers("ratelimit-limit", "60", "ratelimit-remaining", "59"), false)
 		began := time.Now()
 		for range 60 {
 			require.NoError(t, l.Wait(t.Context()))
@@ -67,7 +63,7 @@ func TestLocal_QuotaUsedUp_NothingIsSentBeforeTheReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := upstream.NewLocal("pagerduty", 960)
 		began := time.Now()
-		l.Observe(headers("ratelimit-limit", "960", "ratelimit-remaining", "0", "ratelimit-reset", "20"))
+		l.Observe(t.Context(), headers("ratelimit-limit", "960", "ratelimit-remaining", "0", "ratelimit-reset", "20"), false)
 		require.NoError(t, l.Wait(t.Context()))
 		require.Equal(t, 20*time.Second, time.Since(began))
 	})
@@ -76,7 +72,7 @@ func TestLocal_QuotaUsedUp_NothingIsSentBeforeTheReset(t *testing.T) {
 func TestLocal_WaitBeyondDeadline_FailsAtOnceWithRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := upstream.NewLocal("cortex", 960)
-		l.Observe(headers("Retry-After", "30"))
+		l.Observe(t.Context(), headers("Retry-After", "30"), true)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		began := time.Now()
@@ -89,59 +85,55 @@ func TestLocal_WaitBeyondDeadline_FailsAtOnceWithRetryAfter(t *testing.T) {
 	})
 }
 
-// redisServer gives a miniredis and a client for it.
-func redisServer(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
-	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
-	t.Cleanup(func() { _ = client.Close() })
-	return server, client
-}
-
-func shared(client redis.UniversalClient, credential string, perMinute int, log *slog.Logger) *upstream.Shared {
-	return upstream.NewShared(client, upstream.SharedConfig{
-		Platform: "pagerduty", Credential: config.NewSecret(credential), PerMinute: perMinute, Shares: 2, Log: log,
+func TestLocal_AnswerThatIsNoRefusal_PausesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := upstream.NewLocal("pagerduty", 960)
+		l.Observe(t.Context(), headers("Retry-After", "30", "ratelimit-remaining", "7", "ratelimit-reset", "20"), false)
+		began := time.Now()
+		require.NoError(t, l.Wait(t.Context()))
+		require.Zero(t, time.Since(began))
 	})
 }
 
-// taken counts the calls that a limiter lets through at once.
-func taken(t *testing.T, l upstream.Limiter) int {
-	for n := 0; ; n++ {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		err := l.Wait(ctx)
-		cancel()
-		if err != nil {
-			require.Equal(t, fault.Throttled, fault.KindOf(err), "%v", err)
-			return n
+func TestLocal_LineTooLongForTheDeadline_FailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := upstream.NewLocal("cortex", 60)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var callers sync.WaitGroup
+		for range 30 {
+			callers.Go(func() { _ = l.Wait(ctx) })
 		}
-	}
+		synctest.Wait()
+		short, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := l.Wait(short)
+		require.Equal(t, fault.Throttled, fault.KindOf(err), "%v", err)
+		require.Zero(t, time.Since(began))
+		stop()
+		callers.Wait()
+	})
 }
 
-func TestShared_ProcessesWithOneCredential_ShareOneBucket(t *testing.T) {
-	server, client := redisServer(t)
-	server.SetTime(time.Unix(1_800_000_000, 0)) // the server's clock decides; it stands still
-	quiet := slog.New(slog.DiscardHandler)
-	require.Equal(t, 10, taken(t, shared(client, "one", 200, quiet)))
-	require.Zero(t, taken(t, shared(client, "one", 200, quiet)), "another process, the same bucket")
-	require.Equal(t, 10, taken(t, shared(client, "two", 200, quiet)), "another credential has its own")
+func TestLocal_InteractiveCaller_DoesNotStandBehindBulkOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := upstream.NewLocal("cortex", 60)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var callers sync.WaitGroup
+		for range 30 {
+			callers.Go(func() { _ = l.Wait(upstream.WithPriority(ctx, upstream.Bulk)) })
+		}
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(t, l.Wait(ctx))
+		require.Less(t, time.Since(began), 2*time.Second)
 
-	server.SetTime(time.Unix(1_800_000_001, 0))
-	require.Equal(t, 3, taken(t, shared(client, "one", 200, quiet)), "190 a minute are 3 a second")
-
-	for _, key := range server.Keys() {
-		require.NotContains(t, key, "one", "only a hash of the credential is stored")
-	}
-}
-
-func TestShared_ManyCallers_AllPassInTheEnd(t *testing.T) {
-	_, client := redisServer(t)
-	l := shared(client, "one", 12_000, slog.New(slog.DiscardHandler))
-	var done sync.WaitGroup
-	for range 80 {
-		done.Go(func() {
-			if err := l.Wait(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	done.Wait()
+		// The control: of the same priority as the others it is the last.
+		began = time.Now()
+		require.NoError(t, l.Wait(upstream.WithPriority(ctx, upstream.Bulk)))
+		require.Greater(t, time.Since(began), 20*time.Second)
+		callers.Wait()
+	})
 }

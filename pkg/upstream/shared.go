@@ -3,44 +3,50 @@ package upstream
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed" // the script
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
-
-	"github.com/nthlayer/nthlayer/pkg/config"
 )
 
 const (
 	askWithin  = 250 * time.Millisecond // a limiter in the way of every call must not add Redis's own patience to it
 	askAgainIn = 2 * time.Second        // after a failure, Redis is left alone for so long
+	transit    = 20 * time.Millisecond  // by which the ways of two questions to Redis may differ
 )
+
+//go:embed gcra.lua
+var gcra string
 
 // SharedConfig describes a quota that several processes use together.
 type SharedConfig struct {
-	Platform   string
-	Credential config.Secret // quotas belong to credentials; only a hash of it is stored
-	PerMinute  int           // until the platform states another limit
-	Shares     int           // the most processes expected: without Redis each takes 1/Shares of the quota; 4
-	Log        *slog.Logger  // nil: slog.Default()
+	Platform    string
+	Credentials Credentials  // quotas belong to credentials: a new one has a new bucket; only a hash of it is stored
+	PerMinute   int          // until the platform states another limit
+	Shares      int          // the most processes expected: without Redis each takes 1/Shares of the quota; 4
+	Log         *slog.Logger // nil: slog.Default()
 }
 
 // Shared limits the calls of all processes that use the same credential, through one bucket in Redis (GCRA on the
-// server's clock). While Redis is away every process keeps to its share of the quota instead: slower, never over.
+// server's clock). A pause that one of them is told of holds for all. A bucket that is lost gives no second burst. While
+// Redis is away every process keeps to its share of the quota instead: slower, never over.
 type Shared struct {
-	platform string
-	key      string
-	rates    *redis_rate.Limiter
-	pace     *pace
-	share    *Local
-	log      *slog.Logger
+	platform    string
+	credentials Credentials
+	redis       redis.UniversalClient
+	script      *redis.Script
+	gate        *gate
+	pace        *pace
+	share       *Local
+	log         *slog.Logger
 
-	// turn lets one caller of this process at a time ask Redis: a queue in memory costs nothing, one in Redis would
-	// cost a round trip for every loser of every token. Its holder owns the two fields below.
-	turn     chan struct{}
+	mu       sync.Mutex
+	key      string    // of the bucket in use
+	tat      time.Time // of the bucket as last seen, on this process's clock
 	askAfter time.Time
 	degraded bool
 }
@@ -54,68 +60,109 @@ func NewShared(client redis.UniversalClient, cfg SharedConfig) *Shared {
 		cfg.Log = slog.Default()
 	}
 	pace := &pace{perMinute: cfg.PerMinute}
-	credential := sha256.Sum256([]byte(cfg.Credential.Reveal()))
 	return &Shared{
-		platform: cfg.Platform,
-		key:      "nthlayer:" + cfg.Platform + ":" + hex.EncodeToString(credential[:8]),
-		rates:    redis_rate.NewLimiter(client),
-		pace:     pace,
-		share:    &Local{platform: cfg.Platform, pace: pace, shares: cfg.Shares},
-		log:      cfg.Log.With("platform", cfg.Platform),
-		turn:     make(chan struct{}, 1),
+		platform:    cfg.Platform,
+		credentials: cfg.Credentials,
+		redis:       client,
+		script:      redis.NewScript(gcra),
+		gate:        newGate(cfg.Platform, pace),
+		pace:        pace,
+		share:       &Local{pace: pace, shares: cfg.Shares},
+		log:         cfg.Log.With("platform", cfg.Platform),
 	}
 }
-
-// Observe implements Limiter.
-func (s *Shared) Observe(h http.Header) { s.pace.observe(h, time.Now()) }
 
 // Wait implements Limiter.
 func (s *Shared) Wait(ctx context.Context) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return gaveUp(ctx, s.platform, 0)
-	}
-	for {
-		wait, ok := s.ask(ctx)
-		if ctx.Err() != nil {
-			return gaveUp(ctx, s.platform, wait)
+	return s.gate.pass(ctx, func(ctx context.Context, p Priority) time.Duration {
+		if wait, ok := s.ask(ctx, p, 1); ok || ctx.Err() != nil {
+			return wait
 		}
-		if !ok {
-			return s.share.Wait(ctx)
-		}
-		if wait <= 0 {
-			return nil
-		}
-		if err := sleep(ctx, s.platform, wait); err != nil {
-			return err
-		}
+		return s.share.take(p, time.Now())
+	})
+}
+
+// Observe implements Limiter. A pause is told to the others at once: this process may not ask again before it is over.
+func (s *Shared) Observe(ctx context.Context, h http.Header, throttled bool) {
+	if s.pace.observe(h, throttled, time.Now()) {
+		_, _ = s.ask(context.WithoutCancel(ctx), Interactive, 0)
 	}
 }
 
-// ask says how long to wait before asking again; 0: go. It is not ok while Redis is away.
-func (s *Shared) ask(ctx context.Context) (wait time.Duration, ok bool) {
+// Quota implements Limiter.
+func (s *Shared) Quota() Quota {
 	now := time.Now()
-	if now.Before(s.askAfter) {
+	if s.ownShare() {
+		return s.share.quota(LimiterOwnShare, now)
+	}
+	s.mu.Lock()
+	ahead := max(s.tat.Sub(now), 0) // the distance from a zero time is as negative as can be
+	s.mu.Unlock()
+	plan := s.pace.plan(1)
+	q := Quota{Limiter: LimiterShared, Limit: s.pace.limit(), Remaining: plan.remaining(ahead)}
+	// Calls alone never bring the TAT so far; a pause does, whoever was told of it.
+	if pause := max(s.pace.pause(now), ahead-plan.full()); pause > 0 {
+		q.Remaining, q.PausedUntil = 0, now.Add(pause)
+	}
+	return q
+}
+
+// ask takes calls from the bucket in one round trip, or says how long to wait before asking again; with no calls it only
+// tells of a pause. It is not ok while Redis is away.
+func (s *Shared) ask(ctx context.Context, p Priority, calls int) (wait time.Duration, ok bool) {
+	now := time.Now()
+	key, seen, ok := s.bucket(now)
+	if !ok {
 		return 0, false
 	}
-	rate, burst, until := s.pace.state(1)
-	if now.Before(until) {
-		return until.Sub(now), true
+	plan := s.pace.plan(1)
+	pause := s.pace.pause(now)
+	if s.ownShare() {
+		// What was sent meanwhile is not in the bucket, so that counts as used up.
+		pause = max(pause, plan.interval)
 	}
 	asked, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	result, err := s.rates.Allow(asked, s.key, redis_rate.Limit{Rate: rate, Burst: burst, Period: time.Minute})
-	if err != nil {
-		if ctx.Err() == nil {
-			s.askAfter = now.Add(askAgainIn)
-			s.changed(true, err)
+	answer, err := s.script.Run(asked, s.redis, []string{key},
+		plan.interval.Microseconds(), plan.tolerance(p).Microseconds(), plan.tolerance(Interactive).Microseconds(),
+		calls, seen.Microseconds(), pause.Microseconds()).Int64Slice()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil && len(answer) == 2:
+		s.changed(false, nil)
+		if key == s.key {
+			s.tat = now.Add(micros(answer[1]))
 		}
-		return 0, false
+		return micros(answer[0]), true
+	case ctx.Err() == nil: // else the caller gave up, which says nothing of Redis
+		s.askAfter = now.Add(askAgainIn)
+		s.changed(true, err)
 	}
-	s.changed(false, nil)
-	return max(result.RetryAfter, 0), true // RetryAfter is -1 when the call is allowed
+	return 0, false
+}
+
+// bucket gives the key of the current credential's bucket and how far ahead its TAT is at least, by what was seen of it:
+// measured on this process's clock, which does not change when another Redis takes over. It is not ok while Redis is left
+// alone.
+func (s *Shared) bucket(now time.Time) (key string, seen time.Duration, ok bool) {
+	credential := sha256.Sum256([]byte(s.credentials.Current().Reveal()))
+	key = "nthlayer:" + s.platform + ":" + hex.EncodeToString(credential[:8])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if key != s.key {
+		if s.key != "" {
+			s.pace.resume() // the pause was the old credential's
+		}
+		s.key, s.tat = key, time.Time{}
+	}
+	return key, max(s.tat.Add(-transit).Sub(now), 0), !now.Before(s.askAfter)
+}
+
+func (s *Shared) ownShare() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.degraded
 }
 
 func (s *Shared) changed(degraded bool, cause error) {
@@ -123,9 +170,12 @@ func (s *Shared) changed(degraded bool, cause error) {
 	case degraded == s.degraded:
 		return
 	case degraded:
+		s.share.useUp(time.Now()) // the burst may have been had from the shared bucket a moment ago
 		s.log.Warn("shared limiter cannot reach Redis; this process keeps to its own share", "error", cause)
 	default:
 		s.log.Info("shared limiter reaches Redis again")
 	}
 	s.degraded = degraded
 }
+
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

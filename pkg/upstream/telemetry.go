@@ -26,25 +26,75 @@ type telemetry struct {
 	tracer   trace.Tracer
 	requests metric.Int64Counter
 	duration metric.Float64Histogram
+	wait     metric.Float64Histogram
+	watching metric.Registration
 }
 
 func newTelemetry(platform string, log *slog.Logger) telemetry {
 	meter := otel.Meter(scope)
-	requests, err := meter.Int64Counter("upstream_requests",
-		metric.WithDescription("attempts to call a platform, by route and class of status"))
+	requests, _ := meter.Int64Counter("nthlayer.upstream.requests",
+		metric.WithDescription("Attempts to call a platform, by route and class of status"))
+	duration, _ := meter.Float64Histogram("nthlayer.upstream.request.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time of one attempt with its body"))
+	wait, _ := meter.Float64Histogram("nthlayer.upstream.wait", metric.WithUnit("s"),
+		metric.WithDescription("Time in which an attempt waited for the quota, by platform and priority"))
+	return telemetry{
+		platform: platform, log: log, tracer: otel.Tracer(scope), requests: requests, duration: duration, wait: wait,
+	}
+}
+
+// watch shows what status says whenever the gauges are read, until close.
+func (t *telemetry) watch(status func() Status) {
+	meter := otel.Meter(scope)
+	breaker, _ := meter.Int64ObservableGauge("nthlayer.upstream.breaker",
+		metric.WithDescription("State of a platform's breaker: 0 closed, 1 half open, 2 open"))
+	limit, _ := meter.Int64ObservableGauge("nthlayer.upstream.limit",
+		metric.WithDescription("Calls a minute that a platform allows, as configured or as it says"))
+	remaining, _ := meter.Int64ObservableGauge("nthlayer.upstream.remaining",
+		metric.WithDescription("Calls that could be made at once"))
+	watching, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		now := status()
+		platform := metric.WithAttributes(attribute.String("platform", now.Platform))
+		o.ObserveInt64(breaker, breakerGauge(now.Breaker), platform)
+		if now.Limiter != LimiterNone {
+			o.ObserveInt64(limit, int64(now.Limit), platform)
+			o.ObserveInt64(remaining, int64(now.Remaining), platform)
+		}
+		return nil
+	}, breaker, limit, remaining)
 	if err != nil {
 		otel.Handle(err)
+		return
 	}
-	duration, err := meter.Float64Histogram("upstream_request_duration", metric.WithUnit("s"),
-		metric.WithDescription("time of one attempt with its body"))
-	if err != nil {
-		otel.Handle(err)
+	t.watching = watching
+}
+
+func breakerGauge(state string) int64 {
+	switch state {
+	case BreakerIsOpen:
+		return 2
+	case BreakerIsHalfOpen:
+		return 1
+	default:
+		return 0
 	}
-	return telemetry{platform: platform, log: log, tracer: otel.Tracer(scope), requests: requests, duration: duration}
+}
+
+func (t *telemetry) close() error {
+	if t.watching == nil {
+		return nil
+	}
+	return t.watching.Unregister()
+}
+
+// waited notes how long an attempt waited for the quota.
+func (t *telemetry) waited(ctx context.Context, wait time.Duration) {
+	t.wait.Record(ctx, wait.Seconds(), metric.WithAttributes(
+		attribute.String("platform", t.platform), attribute.String("priority", priorityOf(ctx).String())))
 }
 
 // start begins an attempt's span; the returned function ends it.
-func (t telemetry) start(ctx context.Context, req *http.Request, attempt int) (context.Context, func(outcome)) {
+func (t *telemetry) start(ctx context.Context, req *http.Request, attempt int) (context.Context, func(outcome)) {
 	route := routeOf(ctx)
 	ctx, span := t.tracer.Start(ctx, t.platform+" "+req.Method+" "+route,
 		trace.WithSpanKind(trace.SpanKindClient),
@@ -76,17 +126,17 @@ func (t telemetry) start(ctx context.Context, req *http.Request, attempt int) (c
 	}
 }
 
-// refused counts an attempt that the breaker stopped.
-func (t telemetry) refused(ctx context.Context, req *http.Request) {
-	t.count(ctx, req, BreakerOpen.String())
+// refused counts an attempt that was not sent.
+func (t *telemetry) refused(ctx context.Context, req *http.Request, why Class) {
+	t.count(ctx, req, why.String())
 }
 
-func (t telemetry) count(ctx context.Context, req *http.Request, status string) {
+func (t *telemetry) count(ctx context.Context, req *http.Request, status string) {
 	t.requests.Add(ctx, 1, metric.WithAttributes(
 		append(t.attributes(req, routeOf(ctx)), attribute.String("status_class", status))...))
 }
 
-func (t telemetry) attributes(req *http.Request, route string) []attribute.KeyValue {
+func (t *telemetry) attributes(req *http.Request, route string) []attribute.KeyValue {
 	return []attribute.KeyValue{
 		attribute.String("platform", t.platform),
 		attribute.String("method", req.Method),

@@ -9,10 +9,13 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/singleflight"
 
+	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 )
 
@@ -20,6 +23,8 @@ import (
 type Config struct {
 	Platform       string            // "pagerduty": names metrics, reasons, logs
 	Limiter        Limiter           // nil: no limit of our own; the platform's 429 is still obeyed
+	Credentials    Credentials       // nil: requests come with their authorization
+	Scheme         string            // what stands before the credential in the Authorization header: "Bearer "
 	Classify       Classifier        // nil: by status alone
 	Breaker        Breaker           //
 	Attempts       uint              // attempts a call, at most; 5
@@ -35,6 +40,8 @@ type Transport struct {
 	cfg       Config
 	breaker   *breaker
 	telemetry telemetry
+	refetch   singleflight.Group
+	lastError atomic.Pointer[lastError]
 }
 
 // New makes the Transport of one platform and credential.
@@ -65,11 +72,13 @@ func New(cfg Config) *Transport {
 		pool.MaxIdleConnsPerHost = 32 // the default of 2 would dial anew for most calls of a busy worker
 		cfg.Base = pool
 	}
-	return &Transport{
+	t := &Transport{
 		cfg:       cfg,
 		breaker:   newBreaker(cfg.Platform, cfg.Breaker, cfg.Log),
 		telemetry: newTelemetry(cfg.Platform, cfg.Log),
 	}
+	t.telemetry.watch(t.Status)
+	return t
 }
 
 // Client is an http.Client over t that follows no redirects: none are expected, and a credential must not travel.
@@ -87,6 +96,12 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
+// Close ends the gauges and frees the pool.
+func (t *Transport) Close() error {
+	t.CloseIdleConnections()
+	return t.telemetry.close()
+}
+
 // outcome is what one attempt ended with: a response with its body read, or an error.
 type outcome struct {
 	class    Class
@@ -94,13 +109,14 @@ type outcome struct {
 	err      error
 	wait     time.Duration // what the platform asks us to wait; 0: it does not say
 	notSent  bool          // the platform provably did not see the request
+	used     config.Secret // the credential it was sent with
 }
 
 // failure is what the breaker counts.
 func (o outcome) failure() error {
 	switch {
-	case o.class == Unknown:
-		return errGaveUp
+	case o.class == Unknown, o.class == Withheld:
+		return errUntold
 	case o.class == Retryable && (o.response == nil || o.response.StatusCode >= http.StatusInternalServerError):
 		return errFailed
 	default:
@@ -119,10 +135,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer cancel()
 
 	var last outcome
-	attempt := 0
+	attempt, renewed := 0, false
 	again := func() (outcome, error) {
 		attempt++
 		last = t.attempt(ctx, req, body, attempt)
+		if last.class == Unauthorized && !renewed && t.renew(ctx, last.used) && repeatOf(ctx) != Never {
+			renewed = true
+			attempt++
+			last = t.attempt(ctx, req, body, attempt)
+		}
 		switch {
 		case !repeatable(last, req):
 			return last, backoff.Permanent(errFailed)
@@ -150,10 +171,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // attempt is one passage through limiter, breaker and network.
 func (t *Transport) attempt(ctx context.Context, req *http.Request, body func() (io.ReadCloser, error), n int) outcome {
 	if refusal := t.breaker.refusal(); refusal != nil {
-		t.telemetry.refused(ctx, req)
+		t.telemetry.refused(ctx, req, BreakerOpen)
 		return outcome{class: BreakerOpen, err: refusal}
 	}
-	if err := t.cfg.Limiter.Wait(ctx); err != nil {
+	began := time.Now()
+	err := t.cfg.Limiter.Wait(ctx)
+	t.telemetry.waited(ctx, time.Since(began))
+	if err != nil {
 		return outcome{class: Unknown, err: err, notSent: true}
 	}
 	return t.breaker.do(ctx, func(ctx context.Context) outcome { return t.send(ctx, req, body, n) })
@@ -167,19 +191,29 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 		return outcome{class: Permanent, err: fmt.Errorf("replay request body: %w", err)}
 	}
 
+	if err := permit(ctx); err != nil {
+		t.telemetry.refused(ctx, req, Withheld)
+		return outcome{class: Withheld, err: err, notSent: true}
+	}
+
 	ctx, end := t.telemetry.start(ctx, req, n)
 	sent := req.Clone(ctx)
 	sent.Body = content
+	used := t.authorize(sent)
 	at := time.Now()
 	response, err := t.cfg.Base.RoundTrip(sent)
 	var data []byte
 	if err == nil {
 		response.Request = req
 		data, err = readWhole(response, t.cfg.MaxBody)
-		t.cfg.Limiter.Observe(response.Header)
 	}
 	record(ctx, req, at, response)
 	o := t.judge(req, response, data, err)
+	o.used = used
+	if response != nil {
+		t.cfg.Limiter.Observe(ctx, response.Header, o.class == Throttled)
+	}
+	t.remember(req, o)
 	end(o)
 	return o
 }
@@ -233,7 +267,7 @@ const unstatedWait = 10 * time.Second
 func (t *Transport) conclude(req *http.Request, last outcome) (*http.Response, error) {
 	_, typed := fault.As(last.err)
 	switch {
-	case last.class == OK, last.class == Permanent, typed:
+	case last.class == OK, last.class == Permanent, last.class == Unauthorized, last.class == Withheld, typed:
 		return last.response, last.err
 	case errors.Is(req.Context().Err(), context.Canceled):
 		return nil, t.fault(fault.Canceled, "CANCELED", "was not waited for: the caller gave up", context.Cause(req.Context()))

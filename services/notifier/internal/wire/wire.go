@@ -50,7 +50,11 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	announcer := &deliver.Announcer{Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}
 	s.Go("announcer", announcer.Run)
 
-	deliverer := deliver.New(db, toSlack(s, cfg), s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
+	posts, err := toSlack(ctx, s, cfg)
+	if err != nil {
+		return err
+	}
+	deliverer := deliver.New(db, posts, s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
 	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{})
 	s.Serve("consumer", consumer.Run)
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.NotificationsQueue), deliverer.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
@@ -60,10 +64,16 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 
 // toSlack makes the client. Deliveries to one channel come one after the other, from whichever notifier, because the
 // channel is the message group: a limit in the process is enough.
-func toSlack(s *service.Service, cfg settings.Settings) *slack.Client {
-	web := slack.HTTP(upstream.Config{Log: s.Log, Limiter: upstream.NewLocal("slack", slack.PerMinute)})
-	s.Close("slack", func(context.Context) error { web.CloseIdleConnections(); return nil })
-	return slack.New(slack.Config{BaseURL: cfg.Slack.URL, Token: cfg.Slack.Token, HTTP: web})
+func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*slack.Client, error) {
+	credential, err := cfg.Slack.Credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	way := upstream.New(slack.Upstream(upstream.Config{
+		Log: s.Log, Credentials: credential, Limiter: upstream.NewLocal("slack", slack.PerMinute),
+	}))
+	s.Close("slack", func(context.Context) error { return way.Close() })
+	return slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), nil
 }
 
 // serve answers the gateway.

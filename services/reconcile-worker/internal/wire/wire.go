@@ -38,7 +38,10 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	s.Close("database", func(context.Context) error { db.Close(); return nil })
 	s.Ready("database", db.Ping)
 
-	source, target := platforms(s, cfg)
+	source, target, err := platforms(ctx, s, cfg)
+	if err != nil {
+		return err
+	}
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: source, Target: target, Applier: reconcile.Live{Writer: target}, Links: db,
 		Guard: policy.Limits{RemovalShare: cfg.Rules.RemovalShare, RemovalFloor: cfg.Rules.RemovalFloor, ProtectedTeams: cfg.Rules.ProtectedTeams},
@@ -60,23 +63,28 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 }
 
 // platforms makes the clients of both platforms. All workers share their quotas through Redis.
-func platforms(s *service.Service, cfg settings.Settings) (*cortex.Client, *pagerduty.Client) {
+func platforms(ctx context.Context, s *service.Service, cfg settings.Settings) (*cortex.Client, *pagerduty.Client, error) {
+	toSource, err := cfg.Cortex.Credential(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	toTarget, err := cfg.PagerDuty.Credential(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr})
 	s.Close("redis", func(context.Context) error { return shared.Close() })
-	transport := func(platform string, credential config.Secret, perMinute int) upstream.Config {
-		return upstream.Config{Log: s.Log, Limiter: upstream.NewShared(shared, upstream.SharedConfig{
-			Platform: platform, Credential: credential, PerMinute: perMinute, Log: s.Log,
+	way := func(platform string, credential *config.Credential, perMinute int) upstream.Config {
+		return upstream.Config{Log: s.Log, Credentials: credential, Limiter: upstream.NewShared(shared, upstream.SharedConfig{
+			Platform: platform, Credentials: credential, PerMinute: perMinute, Log: s.Log,
 		})}
 	}
-	source := cortex.New(cortex.Config{
-		BaseURL: cfg.Cortex.URL, Token: cfg.Cortex.Token,
-		HTTP: cortex.HTTP(transport("cortex", cfg.Cortex.Token, cfg.Quota.Cortex)),
-	})
-	target := pagerduty.New(pagerduty.Config{
-		BaseURL: cfg.PagerDuty.URL, Token: cfg.PagerDuty.Token,
-		HTTP: pagerduty.HTTP(transport("pagerduty", cfg.PagerDuty.Token, cfg.Quota.PagerDuty)),
-	})
-	return source, target
+	source := upstream.New(cortex.Upstream(way("cortex", toSource, cfg.Quota.Cortex)))
+	s.Close("cortex", func(context.Context) error { return source.Close() })
+	target := upstream.New(pagerduty.Upstream(way("pagerduty", toTarget, cfg.Quota.PagerDuty)))
+	s.Close("pagerduty", func(context.Context) error { return target.Close() })
+	return cortex.New(cortex.Config{BaseURL: cfg.Cortex.URL, HTTP: source.Client()}),
+		pagerduty.New(pagerduty.Config{BaseURL: cfg.PagerDuty.URL, HTTP: target.Client()}), nil
 }
 
 // consume works on what the queue brings, and relays what the runs leave behind.
