@@ -98,8 +98,8 @@ func (d *directory) find(ctx context.Context, emails []string) ([]ownership.User
 // lookup reads from PagerDuty into the directory.
 type lookup func(context.Context) ([]ownership.User, error)
 
-// shared runs a look-up once for all who need it now. When it fails because the one who ran it gave up, the others do
-// not fail with it.
+// shared runs a look-up once for all who need it now. When it fails because the one who ran it gave up, or lost the right to
+// go on, the others do not fail with it.
 func (d *directory) shared(ctx context.Context, key string, look lookup) ([]ownership.User, error) {
 	flight := d.flights.DoChan(key, func() (any, error) { return look(ctx) })
 	select {
@@ -111,7 +111,7 @@ func (d *directory) shared(ctx context.Context, key string, look lookup) ([]owne
 		return nil, fault.New(kind, "gave up waiting for users of PagerDuty", context.Cause(ctx))
 	case landed := <-flight:
 		switch fault.KindOf(landed.Err) {
-		case fault.Canceled, fault.Deadline, fault.Throttled:
+		case fault.Canceled, fault.Deadline, fault.Throttled, fault.Fenced:
 			if landed.Err != nil && landed.Shared && ctx.Err() == nil {
 				return look(ctx)
 			}

@@ -52,7 +52,7 @@ func TestConfigDoc_DescribesTheVariables(t *testing.T) {
 	require.Zero(t, code)
 	var variables []config.Variable
 	require.NoError(t, json.Unmarshal([]byte(out), &variables))
-	require.Len(t, variables, 5)
+	require.Len(t, variables, 6)
 }
 
 func TestArguments_Unknown_AreAUsageError(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 )
 
@@ -46,4 +47,15 @@ func readWhole(response *http.Response, limit int64) ([]byte, error) {
 	}
 	response.Body = io.NopCloser(bytes.NewReader(data))
 	return data, err
+}
+
+// hide takes the credential out of an error answer that repeats it: what platforms say of a refusal goes into logs and to
+// callers.
+func hide(response *http.Response, data []byte, used config.Secret) []byte {
+	if response.StatusCode < http.StatusBadRequest || used.Empty() || !bytes.Contains(data, []byte(used.Reveal())) {
+		return data
+	}
+	data = bytes.ReplaceAll(data, []byte(used.Reveal()), []byte(used.String()))
+	response.Body = io.NopCloser(bytes.NewReader(data))
+	return data
 }

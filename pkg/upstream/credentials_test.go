@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
@@ -212,4 +214,26 @@ func TestCredentials_NothingShowsThem(t *testing.T) {
 	// The control: the value is there to be shown.
 	fmt.Fprint(&out, credential.Current().Reveal())
 	require.Contains(t, out.String(), secret)
+}
+
+// A platform may repeat what it refuses, whole and without the word before it.
+func TestCredentials_PlatformRepeatsTheKey_ItStaysInside(t *testing.T) {
+	const secret = "k3y-that-nobody-may-see"
+	for _, status := range []int{400, 401, 422, 500} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{"error":{"message":"the key `+secret+` is unknown"}}`)
+		}))
+		way := upstream.New(upstream.Config{
+			Platform: "pagerduty", Attempts: 1, Scheme: "Token token=", Credentials: config.Fixed(config.NewSecret(secret)),
+		})
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		require.NoError(t, err)
+		answer, err := upstream.Read(way.Client().Do(request))
+		require.NoError(t, err)
+		require.NotContains(t, string(answer.Body), secret)
+		require.Contains(t, string(answer.Body), "is unknown")
+		require.NoError(t, way.Close())
+		server.Close()
+	}
 }

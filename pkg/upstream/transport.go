@@ -206,6 +206,7 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 	if err == nil {
 		response.Request = req
 		data, err = readWhole(response, t.cfg.MaxBody)
+		data = hide(response, data, used)
 	}
 	record(ctx, req, at, response)
 	o := t.judge(req, response, data, err)

@@ -4,8 +4,10 @@ package wire
 import (
 	"context"
 	"net"
+	"os"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -50,21 +52,26 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	announcer := &deliver.Announcer{Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}
 	s.Go("announcer", announcer.Run)
 
-	posts, err := toSlack(ctx, s, cfg)
+	way, err := toSlack(ctx, s, cfg)
 	if err != nil {
 		return err
 	}
-	deliverer := deliver.New(db, posts, s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
-	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{})
+	reporter := &upstream.Reporter{Process: process(), Ways: []*upstream.Transport{way}, To: db, Log: s.Log}
+	s.Go("upstream reporter", reporter.Run)
+	deliverer := deliver.New(db, slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
+	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{
+		// While Slack is left alone, deliveries would only be received to be put off again.
+		Hold: func(context.Context) time.Duration { return way.Hold() },
+	})
 	s.Serve("consumer", consumer.Run)
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.NotificationsQueue), deliverer.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
 	return serve(ctx, s, cfg, &handler.Deliveries{Store: db, Poke: relay.Poke})
 }
 
-// toSlack makes the client. Deliveries to one channel come one after the other, from whichever notifier, because the
+// toSlack makes the way to Slack. Deliveries to one channel come one after the other, from whichever notifier, because the
 // channel is the message group: a limit in the process is enough.
-func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*slack.Client, error) {
+func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*upstream.Transport, error) {
 	credential, err := cfg.Slack.Credential(ctx)
 	if err != nil {
 		return nil, err
@@ -73,7 +80,16 @@ func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*s
 		Log: s.Log, Credentials: credential, Limiter: upstream.NewLocal("slack", slack.PerMinute),
 	}))
 	s.Close("slack", func(context.Context) error { return way.Close() })
-	return slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), nil
+	return way, nil
+}
+
+// process names this process to people: where it runs, and which of the processes there it is.
+func process() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "/" + uuid.NewString()
 }
 
 // serve answers the gateway.

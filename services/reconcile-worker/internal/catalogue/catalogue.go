@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/upstream"
 )
 
 // Source lists every team that is declared, whole or with an error.
@@ -53,7 +54,7 @@ func (r *Refresher) refresh(ctx context.Context) error {
 	if err != nil || !ours {
 		return err
 	}
-	teams, err := r.Source.Teams(ctx)
+	teams, err := r.Source.Teams(upstream.WithPriority(ctx, upstream.Bulk)) // nobody waits for it
 	if err != nil {
 		return err
 	}

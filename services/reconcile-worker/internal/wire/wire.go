@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -38,12 +39,15 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	s.Close("database", func(context.Context) error { db.Close(); return nil })
 	s.Ready("database", db.Ping)
 
-	source, target, err := platforms(ctx, s, cfg)
+	process := owner()
+	to, err := reach(ctx, s, cfg)
 	if err != nil {
 		return err
 	}
+	reporter := &upstream.Reporter{Process: process, Ways: to.ways, To: db, Log: s.Log}
+	s.Go("upstream reporter", reporter.Run)
 	flow, err := reconcile.New(reconcile.Parts{
-		Source: source, Target: target, Applier: reconcile.Live{Writer: target}, Links: db,
+		Source: to.source, Target: to.target, Applier: reconcile.Live{Writer: to.target}, Links: db,
 		Guard: policy.Limits{RemovalShare: cfg.Rules.RemovalShare, RemovalFloor: cfg.Rules.RemovalFloor, ProtectedTeams: cfg.Rules.ProtectedTeams},
 		Settings: reconcile.Settings{
 			Roles: cfg.Rules.Roles, CreateTeams: cfg.Rules.CreateTeams, Channel: cfg.Slack.ID, VerifyWithin: cfg.Rules.VerifyWithin,
@@ -54,23 +58,42 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	}
 	events := db.NewEventLog(s.Log)
 	s.Go("event log", events.Run)
-	if err := consume(ctx, s, db, flow, events, cfg); err != nil {
+	if err := consume(ctx, s, db, work.Options{
+		Terms:       store.Terms{Owner: process, Lease: cfg.Work.Lease, PlanGoodFor: cfg.Work.PlanGoodFor},
+		MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff, Patience: cfg.Work.Patience, Attempt: cfg.Work.Attempt,
+		Hold: to.hold,
+	}, flow, events, cfg); err != nil {
 		return err
 	}
-	refresher := &catalogue.Refresher{Source: source, Store: db, Log: s.Log, Period: cfg.Work.Catalogue}
+	refresher := &catalogue.Refresher{Source: to.source, Store: db, Log: s.Log, Period: cfg.Work.Catalogue}
 	s.Go("catalogue", refresher.Run)
 	return plan(ctx, s, flow, cfg)
 }
 
-// platforms makes the clients of both platforms. All workers share their quotas through Redis.
-func platforms(ctx context.Context, s *service.Service, cfg settings.Settings) (*cortex.Client, *pagerduty.Client, error) {
+// platforms are the clients of both platforms and the ways to them.
+type platforms struct {
+	source *cortex.Client
+	target *pagerduty.Client
+	ways   []*upstream.Transport
+}
+
+// hold is how long runs are better left in the queue, because a platform that each of them needs is left alone.
+func (p platforms) hold() (longest time.Duration) {
+	for _, way := range p.ways {
+		longest = max(longest, way.Hold())
+	}
+	return longest
+}
+
+// reach makes the clients. All workers share their quotas through Redis.
+func reach(ctx context.Context, s *service.Service, cfg settings.Settings) (platforms, error) {
 	toSource, err := cfg.Cortex.Credential(ctx)
 	if err != nil {
-		return nil, nil, err
+		return platforms{}, err
 	}
 	toTarget, err := cfg.PagerDuty.Credential(ctx)
 	if err != nil {
-		return nil, nil, err
+		return platforms{}, err
 	}
 	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr})
 	s.Close("redis", func(context.Context) error { return shared.Close() })
@@ -83,12 +106,17 @@ func platforms(ctx context.Context, s *service.Service, cfg settings.Settings) (
 	s.Close("cortex", func(context.Context) error { return source.Close() })
 	target := upstream.New(pagerduty.Upstream(way("pagerduty", toTarget, cfg.Quota.PagerDuty)))
 	s.Close("pagerduty", func(context.Context) error { return target.Close() })
-	return cortex.New(cortex.Config{BaseURL: cfg.Cortex.URL, HTTP: source.Client()}),
-		pagerduty.New(pagerduty.Config{BaseURL: cfg.PagerDuty.URL, HTTP: target.Client()}), nil
+	return platforms{
+		source: cortex.New(cortex.Config{BaseURL: cfg.Cortex.URL, HTTP: source.Client()}),
+		target: pagerduty.New(pagerduty.Config{BaseURL: cfg.PagerDuty.URL, HTTP: target.Client()}),
+		ways:   []*upstream.Transport{source, target},
+	}, nil
 }
 
 // consume works on what the queue brings, and relays what the runs leave behind.
-func consume(ctx context.Context, s *service.Service, db *store.Store, flow *reconcile.Flow, events *store.EventLog, cfg settings.Settings) error {
+func consume(
+	ctx context.Context, s *service.Service, db *store.Store, opts work.Options, flow *reconcile.Flow, events *store.EventLog, cfg settings.Settings,
+) error {
 	client, err := queue.Open(ctx, queue.Config(cfg.SQS))
 	if err != nil {
 		return err
@@ -100,17 +128,12 @@ func consume(ctx context.Context, s *service.Service, db *store.Store, flow *rec
 
 	control := db.NewControlHub(s.Log)
 	s.Go("control hub", control.Run)
-	worker := work.New(db, flow, events, control, relay.Poke, s.Log, work.Options{
-		Terms:       store.Terms{Owner: owner(), Lease: cfg.Work.Lease, PlanGoodFor: cfg.Work.PlanGoodFor},
-		MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff, Patience: cfg.Work.Patience, Attempt: cfg.Work.Attempt,
-	})
+	worker := work.New(db, flow, events, control, relay.Poke, s.Log, opts)
 	consumer := queue.NewConsumer(client, cfg.SQS.ReconcileQueue, worker.Handle, s.Log, queue.ConsumerOptions{
 		Concurrency: cfg.Work.Concurrency, Visibility: cfg.Work.Lease, Hold: worker.Hold,
 	})
 	s.Serve("consumer", consumer.Run)
-	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.ReconcileQueue), worker.HandleDead, s.Log, queue.ConsumerOptions{
-		Concurrency: 1, Hold: worker.Hold,
-	})
+	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.ReconcileQueue), worker.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
 	return nil
 }
@@ -144,6 +167,7 @@ func plan(ctx context.Context, s *service.Service, flow *reconcile.Flow, cfg set
 	if err != nil {
 		return fault.New(fault.Invalid, "cannot listen on NTHLAYER_INTERNAL_ADDR "+cfg.Internal.Addr+"; choose another address", err)
 	}
+	s.Log.Info("listening", "internal_grpc", lis.Addr().String())
 	s.Serve("internal grpc", func(ctx context.Context) error { return server.Serve(ctx, lis) })
 	return nil
 }

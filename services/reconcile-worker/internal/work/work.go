@@ -36,6 +36,8 @@ type Options struct {
 	Backoff     time.Duration // the wait after the first failed attempt; it triples with each
 	Patience    time.Duration // how long after it was due a run may still be put off for a platform's sake
 	Attempt     time.Duration // one attempt, at most
+	// Hold says how long runs could do nothing but be put off again; nil: they can always be done.
+	Hold func() time.Duration
 }
 
 // Worker handles messages of the reconcile queue.
@@ -132,10 +134,14 @@ func (w *Worker) HandleDead(ctx context.Context, m queue.Received) error {
 	}
 }
 
-// Hold is how long to leave messages where they are, because the database is away: they would only be received to fail.
+// Hold is how long to leave messages where they are, because the database or a platform is away: they would only be
+// received to fail.
 func (w *Worker) Hold(ctx context.Context) time.Duration {
 	if !w.away.Load() {
-		return 0
+		if w.opts.Hold == nil {
+			return 0
+		}
+		return w.opts.Hold()
 	}
 	ctx, cancel := context.WithTimeout(ctx, holdFor)
 	defer cancel()
