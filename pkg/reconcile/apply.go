@@ -9,6 +9,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/seam"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 	"github.com/nthlayer/nthlayer/pkg/upstream"
@@ -33,7 +34,7 @@ func (r *run) apply(ctx context.Context, s *State) error {
 	if err != nil {
 		return err
 	}
-	if len(earlier) > 0 || r.job.Run.Round > 1 {
+	if (len(earlier) > 0 || r.job.Run.Round > 1) && !seam.Off(seam.Reobserve) {
 		if err := r.catchUp(ctx, s, changes); err != nil {
 			return err
 		}

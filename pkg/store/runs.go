@@ -15,6 +15,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/seam"
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 )
 
@@ -66,7 +67,7 @@ func (s *Store) Accept(ctx context.Context, n NewRun) (jobID uuid.UUID, created 
 		return uuid.Nil, false, fault.New(fault.Internal, "make a job id", err)
 	}
 	key := n.IdempotencyKey
-	if key == "" {
+	if key == "" || seam.Off(seam.Key) {
 		key = id.String()
 	}
 	row, err := s.q.AcceptRun(ctx, db.AcceptRunParams{

@@ -53,7 +53,7 @@ func TestReporter_SaysHowThingsStandAndTakesItBack(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, b.said, 1, "at once")
 		b.down = true
-		time.Sleep(20 * time.Second)
+		time.Sleep(21 * time.Second)
 		b.down = false
 		time.Sleep(5 * time.Second)
 		synctest.Wait()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/seam"
 )
 
 // Config describes the way to one platform with one credential. Zero values take the defaults.
@@ -61,7 +62,7 @@ func New(cfg Config) *Transport {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	if cfg.Limiter == nil {
+	if cfg.Limiter == nil || seam.Off(seam.Quota) {
 		cfg.Limiter = unlimited{}
 	}
 	if cfg.Classify == nil {

@@ -4,25 +4,26 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/seam"
 )
 
 const (
-	announceEvery = time.Minute
-	// silentFor is longer than a full queue takes: a channel gets one message a second.
-	silentFor      = 15 * time.Minute
+	announceEvery  = time.Minute // or three times in SilentFor, where that is shorter
 	announceWithin = 10 * time.Second
 )
 
 // Announcer queues deliveries again whose messages the queue has lost, so that everybody is told.
 type Announcer struct {
-	Announce func(ctx context.Context, silentFor time.Duration) (int, error)
-	Poke     func() // the outbox holds something new
-	Log      *slog.Logger
+	SilentFor time.Duration // nothing happened to a delivery for so long: its message is taken for lost
+	Announce  func(ctx context.Context, silentFor time.Duration) (int, error)
+	Poke      func() // the outbox holds something new
+	Log       *slog.Logger
 }
 
 // Run works until ctx ends.
 func (a *Announcer) Run(ctx context.Context) error {
-	tick := time.NewTicker(announceEvery)
+	tick := time.NewTicker(min(announceEvery, a.SilentFor/3))
 	defer tick.Stop()
 	for {
 		select {
@@ -42,7 +43,10 @@ func (a *Announcer) Run(ctx context.Context) error {
 }
 
 func (a *Announcer) announce(ctx context.Context) (int, error) {
+	if seam.Off(seam.Announce) {
+		return 0, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, announceWithin)
 	defer cancel()
-	return a.Announce(ctx, silentFor)
+	return a.Announce(ctx, a.SilentFor)
 }

@@ -15,7 +15,7 @@ func TestAnnouncer_DatabaseAwayForAWhile_GoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, pokes := 0, 0
 		ctx, stop := context.WithCancel(t.Context())
-		a := &Announcer{
+		a := &Announcer{SilentFor: 15 * time.Minute,
 			Announce: func(context.Context, time.Duration) (int, error) {
 				switch calls++; calls {
 				case 1:

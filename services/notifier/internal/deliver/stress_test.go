@@ -14,7 +14,7 @@ func TestAnnouncer_StartedAndStoppedManyTimes_EndsAlsoInTheMiddleOfALook(t *test
 	for round := range 200 {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
-			a := &Announcer{
+			a := &Announcer{SilentFor: 15 * time.Minute,
 				Announce: func(ctx context.Context, _ time.Duration) (int, error) {
 					<-ctx.Done() // a database that does not answer
 					return 0, ctx.Err()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/notice"
+	"github.com/nthlayer/nthlayer/pkg/seam"
 	"github.com/nthlayer/nthlayer/pkg/slack"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/services/notifier/internal/render"
@@ -65,7 +66,7 @@ func (d *Deliverer) tell(ctx context.Context, a *store.DeliveryAttempt, n notice
 
 // lookUp finds what earlier attempts left on Slack: the message, noted in a, and the keys of its replies.
 func (d *Deliverer) lookUp(ctx context.Context, a *store.DeliveryAttempt) (replies map[string]bool, err error) {
-	if a.TS == "" && a.Uncertain {
+	if a.TS == "" && a.Uncertain && !seam.Off(seam.LookUp) {
 		// Nothing can have been posted before the delivery was there.
 		found, ok, err := d.slack.FindByMetadata(ctx, a.Channel, a.Key, a.CreatedAt.Add(-clockSkew))
 		if err != nil {

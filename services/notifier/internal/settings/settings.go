@@ -2,6 +2,8 @@
 package settings
 
 import (
+	"time"
+
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 )
@@ -19,11 +21,15 @@ type Settings struct {
 
 // Delivery is how hard is tried.
 type Delivery struct {
-	Attempts int `env:"NTHLAYER_DELIVERY_ATTEMPTS" envDefault:"8" doc:"failed attempts after which a delivery is given up; waits for Slack's quota are none"`
+	Attempts  int           `env:"NTHLAYER_DELIVERY_ATTEMPTS" envDefault:"8" doc:"failed attempts after which a delivery is given up; waits for Slack's quota are none"`
+	SilentFor time.Duration `env:"NTHLAYER_DELIVERY_SILENT_FOR" envDefault:"5m" doc:"how long nothing may happen to a delivery before its message is taken for lost and sent again; longer than a full queue takes: a channel gets one message a second"`
 }
 
-// Validate checks the number.
+// Validate checks the numbers.
 func (d Delivery) Validate() error {
+	if d.SilentFor < time.Second || d.SilentFor > 24*time.Hour {
+		return fault.Field("NTHLAYER_DELIVERY_SILENT_FOR", "must be between 1s and 24h")
+	}
 	if d.Attempts < 1 || d.Attempts > 100 {
 		return fault.Field("NTHLAYER_DELIVERY_ATTEMPTS", "must be between 1 and 100")
 	}

@@ -49,7 +49,7 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, announceAfter)
 	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
 	s.Go("outbox relay", relay.Run)
-	announcer := &deliver.Announcer{Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}
+	announcer := &deliver.Announcer{SilentFor: cfg.Delivery.SilentFor, Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}
 	s.Go("announcer", announcer.Run)
 
 	way, err := toSlack(ctx, s, cfg)

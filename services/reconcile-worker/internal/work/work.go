@@ -22,6 +22,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/flow"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/reconcile"
+	"github.com/nthlayer/nthlayer/pkg/seam"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/telemetry"
 	"github.com/nthlayer/nthlayer/pkg/upstream"
@@ -233,7 +234,7 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 	case hopeless(err):
 		w.log.ErrorContext(ctx, "run failed", "attempt", attempt, "reason", reason, "error", err)
 		return store.Failed, w.abandon(ctx, job, state, store.Failed, err)
-	case !interruption(err) && attempt < w.opts.MaxAttempts:
+	case !interruption(err) && (attempt < w.opts.MaxAttempts || seam.Off(seam.Bury)):
 		delay := max(tripled(w.opts.Backoff, attempt-1), waitFor(err))
 		w.log.WarnContext(ctx, "attempt failed", "attempt", attempt, "reason", reason, "again_in", delay.String(), "error", err)
 		return "retried", w.putBack(ctx, claim, job, store.Postponement{Delay: delay, Counted: true, Reason: reason, Message: text})
