@@ -174,7 +174,7 @@ func TestSimulator_Calls_SayWhatAWriteChanged(t *testing.T) {
 	want = append(want, "update_team "+id, "")
 	created, err := c.CreateTeam(t.Context(), "acme/new", "")
 	require.NoError(t, err)
-	want = append(want, "create_team "+created)
+	want = append(want, "create_team "+created+" acme/new")
 
 	response, err := http.Get(address + "/_control/calls")
 	require.NoError(t, err)

@@ -108,7 +108,7 @@ func (s *Server) createTeam(r *http.Request) (int, any) {
 	t := &team{id: s.account.newID("team"), defaultRole: "manager", createdAt: s.now()}
 	body.applyTo(t)
 	s.account.addTeam(t)
-	control.Effect(r.Context(), "create_team "+t.id)
+	control.Effect(r.Context(), "create_team "+t.id+" "+t.name)
 	return http.StatusCreated, object{"team": s.showTeam(t)}
 }
 
