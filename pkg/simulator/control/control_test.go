@@ -162,6 +162,16 @@ func TestFaults_Truncate_CutsTheAnswer(t *testing.T) {
 	require.Equal(t, "abcd", got.body)
 }
 
+func TestFaults_Via_SpareOthers(t *testing.T) {
+	_, url := start(t)
+	for via, hits := range map[string]bool{"door": true, "do*": true, "*": true, "window": false, "w*": false} {
+		inject(t, url, `[{"match":"* *","via":"`+via+`","status":418}]`)
+		require.Equal(t, hits, must(t, http.MethodGet, url+"/by/door/things/a", "").status == http.StatusTeapot, via)
+		require.Equal(t, via == "*", must(t, http.MethodGet, url+"/things/a", "").status == http.StatusTeapot, via)
+		must(t, http.MethodDelete, url+"/_control/faults", "")
+	}
+}
+
 func TestFaults_Drip_SendsTheWholeAnswerSlowly(t *testing.T) {
 	_, url := start(t)
 	inject(t, url, `[{"match":"GET *","drip":100}]`)

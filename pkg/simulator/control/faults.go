@@ -20,6 +20,8 @@ type Fault struct {
 	// Match is a method and a path, "PUT /teams/*/users/*". * stands for one segment, or any method; as the whole path
 	// it stands for all: "GET *", "* *".
 	Match string `json:"match"`
+	// Via restricts the fault to requests that came by this way (see the function Via); a * at the end stands for any rest.
+	Via   string `json:"via"`
 	Times int    `json:"times"` // 0: until cleared
 
 	DelayMS int               `json:"delay_ms"` // before anything else
@@ -157,7 +159,7 @@ func (f Fault) kind() string {
 }
 
 func (a *armed) matches(r *http.Request) bool {
-	if a.method != "*" && a.method != r.Method {
+	if a.method != "*" && a.method != r.Method || !a.comesBy(r) {
 		return false
 	}
 	if a.path == nil {
@@ -176,6 +178,14 @@ func (a *armed) matches(r *http.Request) bool {
 		}
 	}
 	return true
+}
+
+func (a *armed) comesBy(r *http.Request) bool {
+	via, _ := r.Context().Value(viaKey).(string)
+	if prefix, wild := strings.CutSuffix(a.Via, "*"); wild {
+		return strings.HasPrefix(via, prefix)
+	}
+	return a.Via == "" || a.Via == via
 }
 
 // take finds the fault for a request and uses it up by one.

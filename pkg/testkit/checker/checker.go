@@ -24,6 +24,8 @@ type Evidence struct {
 	Looks    []Look
 	Teams    map[string]string // PagerDuty's id of each team there was at the beginning → the team's id
 	Workers  []string          // the ways ("via") by which workers reach PagerDuty; everybody else is a person
+	Patience time.Duration     // how long a run may be put off for a platform's sake before it fails
+	Telling  bool              // notifications may still be on their way
 
 	// Read from PostgreSQL.
 	Runs       map[string]Run
@@ -55,6 +57,7 @@ type Look struct {
 type Run struct {
 	Team, Key, Status, Reason string
 	Attempt                   int
+	Age                       time.Duration // at its end, by the database's clock
 }
 
 // Claim is a worker's claim of a team.

@@ -30,8 +30,9 @@ func sound() *Evidence {
 			{JobID: "job-2", Team: "team-b", Want: "ann=manager", Have: "ann=manager"},
 			{JobID: "job-3", Team: "team-a", Want: "ann=manager", Have: ""},
 		},
-		Teams:   map[string]string{"PA": "team-a"},
-		Workers: []string{"worker", "worker-2"},
+		Teams:    map[string]string{"PA": "team-a"},
+		Workers:  []string{"worker", "worker-2"},
+		Patience: 2 * time.Minute,
 		Runs: map[string]Run{
 			"job-1": {Team: "team-a", Key: "k1", Status: "succeeded", Attempt: 1},
 			"job-2": {Team: "team-b", Key: "k2", Status: "succeeded", Attempt: 1},
@@ -99,10 +100,13 @@ func TestCheck_DoctoredEvidence_IsFound(t *testing.T) {
 		rule   string
 		doctor func(e *Evidence)
 	}{
-		"an accepted run is not there":   {"accepted is durable", func(e *Evidence) { e.Accepted = append(e.Accepted, Accepted{"k9", "job-9"}) }},
-		"a run never ends":               {"accepted is durable", func(e *Evidence) { e.setStatus("job-3", "running") }},
-		"two answers to one key":         {"same key, same job", func(e *Evidence) { e.Accepted[1].JobID = "job-2" }},
-		"two rows of one key":            {"same key, same job", func(e *Evidence) { e.Runs["job-2b"] = e.Runs["job-2"] }},
+		"an accepted run is not there": {"accepted is durable", func(e *Evidence) { e.Accepted = append(e.Accepted, Accepted{"k9", "job-9"}) }},
+		"a run never ends":             {"accepted is durable", func(e *Evidence) { e.setStatus("job-3", "running") }},
+		"two answers to one key":       {"same key, same job", func(e *Evidence) { e.Accepted[1].JobID = "job-2" }},
+		"two rows of one key":          {"same key, same job", func(e *Evidence) { e.Runs["job-2b"] = e.Runs["job-2"] }},
+		"a run gave up too early": {"patience is kept", func(e *Evidence) {
+			e.Runs["job-3"] = Run{Status: "failed", Reason: "CORTEX_BREAKER_OPEN", Age: 3 * time.Second}
+		}},
 		"PagerDuty differs":              {"PagerDuty equals Cortex", func(e *Evidence) { e.Looks[0].Have = "ann=responder" }},
 		"an effect is not in the trail":  {"each effect once in the trail", func(e *Evidence) { e.effect(5, "change_role PA U1 observer") }},
 		"an effect happened twice":       {"each effect once in the trail", func(e *Evidence) { e.effect(5, "remove_member PA U2") }},
@@ -142,6 +146,12 @@ func TestCheck_DoctoredEvidence_IsFound(t *testing.T) {
 		covered[c.rule] = true
 	}
 	require.Len(t, covered, len(rules), "each rule has a case")
+}
+
+func TestCheck_BeforeEverybodyIsTold_WaitsWithThat(t *testing.T) {
+	e := sound()
+	e.Deliveries[2].Status, e.Telling = "pending", true
+	require.Empty(t, e.Check().Violations)
 }
 
 func (e *Evidence) setStatus(job, status string) {

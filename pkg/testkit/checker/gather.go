@@ -105,8 +105,9 @@ func (e *Evidence) readDatabase(ctx context.Context, conn *pgx.Conn) error {
 		keep func()
 	}{
 		{
-			`SELECT job_id::text, team_id, idempotency_key, status, error_reason, attempt FROM runs`,
-			[]any{&id, &run.Team, &run.Key, &run.Status, &run.Reason, &run.Attempt}, func() { e.Runs[id] = run },
+			`SELECT job_id::text, team_id, idempotency_key, status, error_reason, attempt,
+				coalesce(extract(epoch FROM finished_at - created_at) * 1e9, 0)::bigint FROM runs`,
+			[]any{&id, &run.Team, &run.Key, &run.Status, &run.Reason, &run.Attempt, (*int64)(&run.Age)}, func() { e.Runs[id] = run },
 		},
 		{
 			`SELECT at, team_id, worker FROM checker_claims ORDER BY at, seq`,

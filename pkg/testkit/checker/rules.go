@@ -22,6 +22,7 @@ type rule struct {
 var rules = []rule{
 	{"accepted is durable", acceptedIsDurable},
 	{"same key, same job", sameKeySameJob},
+	{"patience is kept", patienceKept},
 	{"PagerDuty equals Cortex", targetEqualsSource},
 	{"each effect once in the trail", effectsInTrail},
 	{"the trail is provable", chainHolds},
@@ -71,6 +72,20 @@ func sameKeySameJob(e *Evidence, _ *Report, complain func(string, ...any)) {
 		}
 	}
 }
+
+// patienceKept: no run fails because a platform is down or its quota used up before its time is over, whatever the clock of
+// the worker says.
+func patienceKept(e *Evidence, _ *Report, complain func(string, ...any)) {
+	for id, run := range e.Runs {
+		waited := strings.HasSuffix(run.Reason, "_BREAKER_OPEN") || strings.HasSuffix(run.Reason, "_THROTTLED")
+		if run.Status == "failed" && waited && run.Age < e.Patience-patienceSlack {
+			complain("job %s of team %s failed with %s after %s; it had %s", id, run.Team, run.Reason, run.Age.Round(time.Millisecond), e.Patience)
+		}
+	}
+}
+
+// patienceSlack: a run fails when the platform's next chance would come too late, and that may be a minute's quota away.
+const patienceSlack = time.Minute
 
 // targetEqualsSource: after a run that succeeded the owner of the team found no difference.
 func targetEqualsSource(e *Evidence, _ *Report, complain func(string, ...any)) {
@@ -287,7 +302,7 @@ func toldOnce(e *Evidence, r *Report, complain func(string, ...any)) {
 	for _, d := range e.Deliveries {
 		known[d.Key] = true
 		switch n := posted[d.Key]; {
-		case d.Status == "pending":
+		case d.Status == "pending" && !e.Telling:
 			complain("delivery %s is still pending", d.Key)
 		case d.Status == "delivered" && n == 0:
 			complain("delivery %s counts as delivered, and is not on Slack", d.Key)
