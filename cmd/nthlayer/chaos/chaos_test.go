@@ -146,7 +146,7 @@ func atRandom(t *testing.T, r *rig, d time.Duration) {
 			f.Match, f.Times = "POST /api/chat.postMessage", 1+random.IntN(2)
 			require.NoError(t, r.slack.Control().Inject(f))
 		}},
-		{3, func() { require.NoError(t, r.failOutcomes(ctx, 1+random.IntN(3))) }},
+		{3, func() { require.NoError(t, r.failOutcomes(ctx, 1+random.IntN(3), "")) }},
 		{2, func() { r.note("stale reads"); r.stale(time.Second) }},
 		{2, func() { r.stale(0) }},
 	}

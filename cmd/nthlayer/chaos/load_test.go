@@ -21,6 +21,7 @@ import (
 
 const (
 	owners      = 8
+	thinking    = 400 * time.Millisecond // at most, between two turns of an owner
 	acceptTry   = 5 * time.Second
 	acceptAgain = 200 * time.Millisecond
 	lookEvery   = 200 * time.Millisecond
@@ -57,6 +58,7 @@ func newLoad(t *testing.T, r *rig) *load {
 					l.complain(err)
 				}
 				l.done()
+				pause(ctx, time.Duration(o.random.Int64N(int64(thinking))))
 			}
 		})
 	}

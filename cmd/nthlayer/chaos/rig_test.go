@@ -231,12 +231,13 @@ func generous(slack http.Handler) http.Handler {
 const sabotage = `
 -- The next so many outcomes of changes cannot be written: a sequence counts what a rolled-back transaction would forget.
 CREATE SEQUENCE chaos_outcomes;
-CREATE TABLE chaos_fail (until bigint NOT NULL);
-INSERT INTO chaos_fail VALUES (0);
+CREATE TABLE chaos_fail (until bigint NOT NULL, team text NOT NULL); -- '': of any team
+INSERT INTO chaos_fail VALUES (0, '');
 CREATE FUNCTION chaos_outcome() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF OLD.outcome IS NULL AND NEW.outcome IS NOT NULL THEN
-        IF nextval('chaos_outcomes') <= (SELECT until FROM chaos_fail) THEN
+        IF EXISTS (SELECT FROM chaos_fail, runs WHERE runs.job_id = NEW.job_id AND team IN ('', runs.team_id))
+            AND nextval('chaos_outcomes') <= (SELECT until FROM chaos_fail) THEN
             RAISE EXCEPTION 'chaos: this outcome is not to be written';
         END IF;
         -- Whoever holds the lock sees the outcomes of team-60 wait for it.
@@ -328,21 +329,20 @@ func (r *rig) settle(t *testing.T) {
 
 func (r *rig) awaitQuiet(t *testing.T) {
 	t.Helper()
-	var left []string
 	err := until(within(t, quietWithin), "no run is under way", func(ctx context.Context) (bool, error) {
-		left = nil
-		return len(left) == 0, r.query(ctx, func(conn *pgx.Conn) error {
+		err := r.query(ctx, func(conn *pgx.Conn) error {
 			rows, err := conn.Query(ctx, `SELECT format('%s %s %s attempt %s, due in %s: %s %s', job_id, team_id, status, attempt, available_at - now(), error_reason, error_message)
 				FROM runs WHERE status NOT IN ('succeeded', 'failed', 'dead_lettered', 'canceled')`)
 			if err != nil {
 				return err
 			}
-			left, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			left, err := pgx.CollectRows(rows, pgx.RowTo[string])
 			if err == nil && len(left) > 0 {
 				err = fmt.Errorf("%d runs are left, as %s", len(left), left[0])
 			}
 			return err
 		})
+		return err == nil, err
 	})
 	if err != nil {
 		t.Error(err)
@@ -387,8 +387,10 @@ func (r *rig) awaitTold(t *testing.T) {
 	}
 }
 
-// age makes deliveries that nobody has begun look as old as the notifiers wait for before they announce them again.
+// age makes deliveries that nobody is at look as old as the notifiers wait for before they announce them again. An attempt
+// is over after 35 s (services/notifier).
 func (r *rig) age(ctx context.Context) error {
-	return r.exec(ctx, `UPDATE deliveries SET created_at = created_at - interval '16 minutes'
-		WHERE status = 'pending' AND attempted_at IS NULL AND created_at > now() - interval '15 minutes'`)
+	return r.exec(ctx, `UPDATE deliveries SET created_at = created_at - interval '16 minutes', attempted_at = attempted_at - interval '16 minutes'
+		WHERE status = 'pending' AND (attempted_at IS NULL OR attempted_at < now() - interval '40 s')
+		AND coalesce(attempted_at, created_at) > now() - interval '15 minutes'`)
 }
