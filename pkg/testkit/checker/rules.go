@@ -249,10 +249,30 @@ func oneWriter(e *Evidence, _ *Report, complain func(string, ...any)) {
 		case next == 0:
 			complain("%s wrote to team %s at %s, and nobody had claimed it (%s %s)", c.Via, team, c.Time.Format(time.StampMicro), c.Method, c.Path)
 		case held[next-1].Worker != c.Via:
-			complain("%s wrote to team %s at %s, which %s had claimed at %s (%s %s, effect %q)", c.Via, team, c.Time.Format(time.StampMicro),
-				held[next-1].Worker, held[next-1].At.Format(time.StampMicro), c.Method, c.Path, c.Effect)
+			complain("%s wrote to team %s at %s, which %s had claimed at %s (%s %s, effect %q)%s", c.Via, team, c.Time.Format(time.StampMicro),
+				held[next-1].Worker, held[next-1].At.Format(time.StampMicro), c.Method, c.Path, c.Effect, e.lately(team, c.Time))
 		}
 	}
+}
+
+// lately tells what happened to a team in the seconds before a moment, for who has to find out why.
+func (e *Evidence) lately(team string, at time.Time) string {
+	const before = 5 * time.Second
+	var lines []string
+	in := func(t time.Time) bool { return !t.After(at) && at.Sub(t) < before }
+	teams := e.teams()
+	for _, c := range e.PagerDuty {
+		if c.Write && in(c.Time) && teams[teamOf(c)] == team {
+			lines = append(lines, fmt.Sprintf("%s %s: %s %s %d %s %q", c.Time.Format(time.StampMicro), c.Via, c.Method, c.Path, c.Status, c.Fault, c.Effect))
+		}
+	}
+	for _, c := range e.Claims {
+		if in(c.At) && c.Team == team {
+			lines = append(lines, fmt.Sprintf("%s %s: claim", c.At.Format(time.StampMicro), c.Worker))
+		}
+	}
+	slices.Sort(lines)
+	return "\n  " + strings.Join(lines, "\n  ")
 }
 
 // teamOf is the PagerDuty id of the team that a call is about; a team that it created is only in the effect.
