@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -245,7 +246,16 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER chaos_outcome BEFORE UPDATE ON changes FOR EACH ROW EXECUTE FUNCTION chaos_outcome();`
+CREATE TRIGGER chaos_outcome BEFORE UPDATE ON changes FOR EACH ROW EXECUTE FUNCTION chaos_outcome();
+-- And whoever holds this one sees the findings of team-67 wait, in a transaction that has the trail's head.
+CREATE FUNCTION chaos_finding() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.team_id = 'team-67' THEN
+        PERFORM pg_advisory_xact_lock_shared(4712);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER chaos_finding BEFORE INSERT ON findings FOR EACH ROW EXECUTE FUNCTION chaos_finding();`
 
 func (r *rig) exec(ctx context.Context, sql string, args ...any) error {
 	return r.query(ctx, func(conn *pgx.Conn) error {
@@ -263,7 +273,7 @@ func (r *rig) query(ctx context.Context, f func(*pgx.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // every statement's own error was seen
+	defer conn.Close(context.WithoutCancel(ctx))
 	return f(conn)
 }
 
@@ -312,7 +322,7 @@ func until(ctx context.Context, what string, so func(context.Context) (bool, err
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait until %s: %w (%v)", what, context.Cause(ctx), err)
+			return fmt.Errorf("wait until %s: %w", what, errors.Join(context.Cause(ctx), err))
 		}
 	}
 }

@@ -36,6 +36,7 @@ var scenarios = []scenario{
 	{"worker freezes while it reads", false, frozenReading},
 	{"worker freezes while it waits for an answer", false, frozenWriting},
 	{"worker freezes while it writes an outcome", false, frozenSettling},
+	{"worker freezes while it seals findings", false, frozenSealing},
 	{"outcomes cannot be written", false, outcomesFail},
 	{"PostgreSQL is restarted", false, func(t *testing.T, r *rig) { databaseRestarts(t, r, false) }},
 	{"PostgreSQL crashes", false, func(t *testing.T, r *rig) { databaseRestarts(t, r, true) }},
@@ -86,8 +87,11 @@ func gatewayDiesBeforeItAnswers(t *testing.T, r *rig) {
 		release()
 		require.NoError(t, committed)
 		require.Error(t, <-answered, "the gateway was killed before it could answer")
-		job, err := r.load.post(ctx, 0, team, key)
-		require.NoError(t, err)
+		var job string
+		require.NoError(t, until(ctx, "the other gateway answers", func(ctx context.Context) (done bool, err error) {
+			job, err = r.load.post(ctx, 0, team, key)
+			return err == nil, err
+		}))
 		var runs []string
 		require.NoError(t, r.query(ctx, func(conn *pgx.Conn) error {
 			rows, err := conn.Query(ctx, "SELECT job_id::text FROM runs WHERE idempotency_key = $1", key)
@@ -115,7 +119,7 @@ func (r *rig) prepare(t *testing.T, team string) (path string) {
 
 // zombie freezes the worker that work on a team leads to, has another one finish, and lets the frozen one go on. What it
 // must not do then, the checker knows: write.
-func (r *rig) zombie(t *testing.T, team string, catch func(ctx context.Context) (worker string, letGo func())) {
+func (r *rig) zombie(t *testing.T, team string, catch func(ctx context.Context) (worker string, letGo func())) (worker, job string) {
 	t.Helper()
 	ctx := within(t, time.Minute)
 	o := &owner{load: r.load, random: rand.New(rand.NewPCG(r.random64(), 0))}
@@ -133,8 +137,10 @@ func (r *rig) zombie(t *testing.T, team string, catch func(ctx context.Context) 
 	look, err := r.sources.Look(ctx, id, team)
 	require.NoError(t, err)
 	require.Equal(t, look.Want, look.Have)
-	r.awaitLog(t, worker, id, "lost to another worker")
+	return worker, id
 }
+
+const fencedOff = "lost to another worker"
 
 // awaitLog waits until a process has said something about a run.
 func (r *rig) awaitLog(t *testing.T, process, job, message string) {
@@ -160,11 +166,12 @@ func frozenReading(t *testing.T, r *rig) {
 	team := tag(60)
 	path := r.prepare(t, team)
 	h := r.gates.hold(http.MethodGet, path+"/members", false)
-	r.zombie(t, team, func(ctx context.Context) (string, func()) {
+	worker, job := r.zombie(t, team, func(ctx context.Context) (string, func()) {
 		worker, err := h.await(ctx)
 		require.NoError(t, err)
 		return worker, h.letGo
 	})
+	r.awaitLog(t, worker, job, fencedOff)
 }
 
 func frozenWriting(t *testing.T, r *rig) {
@@ -173,11 +180,12 @@ func frozenWriting(t *testing.T, r *rig) {
 		team := tag(61 + i)
 		path := r.prepare(t, team)
 		h := r.gates.hold(http.MethodPut, path+"/users/", after)
-		r.zombie(t, team, func(ctx context.Context) (string, func()) {
+		worker, job := r.zombie(t, team, func(ctx context.Context) (string, func()) {
 			worker, err := h.await(ctx)
 			require.NoError(t, err)
 			return worker, h.letGo
 		})
+		r.awaitLog(t, worker, job, fencedOff)
 	}
 }
 
@@ -185,15 +193,28 @@ func frozenWriting(t *testing.T, r *rig) {
 // everything it has asked for says that it may go on; only its lease is another's.
 func frozenSettling(t *testing.T, r *rig) {
 	r.load.work()
-	team := tag(60)
+	worker, job := r.frozenInDatabase(t, tag(60), 4711)
+	r.awaitLog(t, worker, job, fencedOff)
+}
+
+// frozenSealing freezes a worker in the transaction that holds the head of the trail, for which all others wait. The
+// database must put an end to that.
+func frozenSealing(t *testing.T, r *rig) {
+	r.load.work()
+	r.frozenInDatabase(t, tag(67), 4712)
+}
+
+// frozenInDatabase freezes the worker whose statement waits for an advisory lock, and lets go of the lock.
+func (r *rig) frozenInDatabase(t *testing.T, team string, lock int) (worker, job string) {
+	t.Helper()
 	r.prepare(t, team)
 	holder, err := pgx.Connect(t.Context(), r.sources.Database)
 	require.NoError(t, err)
 	defer holder.Close(context.WithoutCancel(t.Context()))
-	_, err = holder.Exec(t.Context(), "SELECT pg_advisory_lock(4711)")
+	_, err = holder.Exec(t.Context(), "SELECT pg_advisory_lock($1)", lock)
 	require.NoError(t, err)
-	r.zombie(t, team, func(ctx context.Context) (worker string, letGo func()) {
-		require.NoError(t, until(ctx, "an outcome waits", func(ctx context.Context) (bool, error) {
+	return r.zombie(t, team, func(ctx context.Context) (worker string, letGo func()) {
+		require.NoError(t, until(ctx, "somebody waits for the lock", func(ctx context.Context) (bool, error) {
 			err := r.query(ctx, func(conn *pgx.Conn) error {
 				return conn.QueryRow(ctx, `SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 					WHERE l.locktype = 'advisory' AND NOT l.granted`).Scan(&worker)
