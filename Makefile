@@ -12,7 +12,7 @@ MODULES := $(addsuffix /...,./cmd/nthlayer ./pkg ./proto $(wildcard ./services/*
 
 .PHONY: help
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the CLI and the services into bin/
@@ -36,6 +36,15 @@ FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz: postgres ## Fuzz every decoder of outside input, each for FUZZTIME (10s)
 	@deploy/local/fuzz.sh $(FUZZTIME) $(MODULES)
+
+# Without the race detector: it would slow the simulators down, which are not what is tested here.
+.PHONY: chaos
+chaos: postgres ## Hurt a whole system for ten minutes and have it judged (NTHLAYER_CHAOS_SEED=n repeats the faults)
+	@NTHLAYER_CHAOS_TIME=$${NTHLAYER_CHAOS_TIME:-9m} go test ./cmd/nthlayer/chaos -run TestChaos -v -count=1 -timeout 25m
+
+.PHONY: chaos-short
+chaos-short: ## The same in three minutes, always with the same faults
+	@NTHLAYER_CHAOS_TIME=3m NTHLAYER_CHAOS_SEED=1 $(MAKE) chaos
 
 .PHONY: lint
 lint: protodeps ## Check code, walls between packages, protos, and that the API did not break

@@ -208,6 +208,16 @@ func (s *Server) Stop(ctx context.Context) error {
 	return errors.Join(err, s.lock.Close())
 }
 
+// StopNow ends the server immediately, as a crash would: connections break, no checkpoint is written, and the next start
+// recovers from the write-ahead log. It returns when the process is gone.
+func (s *Server) StopNow(ctx context.Context) error {
+	err := s.process.stopNow(ctx)
+	return errors.Join(err, s.lock.Close())
+}
+
+// Port is where the server listens on 127.0.0.1. Give it to Start to have the server back under the same address.
+func (s *Server) Port() int { return s.port }
+
 type earlyExitError struct {
 	cause error
 	log   string

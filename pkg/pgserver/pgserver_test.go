@@ -77,6 +77,24 @@ func TestStart_ServerWasKilled_Recovers(t *testing.T) {
 	exec(t, start(t, dir), "SELECT n FROM kept")
 }
 
+func TestStopNow_WhatWasCommittedIsThere_UnderTheSameAddress(t *testing.T) {
+	dir := tempDir(t)
+	first := start(t, dir)
+	require.NoError(t, first.EnsureDatabase(t.Context(), "app"))
+	exec(t, first, "CREATE TABLE kept (n int)")
+	address := first.URL("app")
+	require.NoError(t, first.StopNow(t.Context()))
+
+	again, err := pgserver.Start(t.Context(), pgserver.Options{Dir: dir, Port: first.Port(), Settings: map[string]string{"fsync": "off"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = again.Stop(context.Background()) })
+	require.Equal(t, address, again.URL("app"))
+	exec(t, again, "SELECT n FROM kept")
+	log, err := os.ReadFile(filepath.Join(dir, "postgres.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(log), "was not properly shut down", "it was no ordinary stop")
+}
+
 func TestStart_PidFileNamesAnotherProcess_LeavesThatAlone(t *testing.T) {
 	dir := tempDir(t)
 	first := start(t, dir)

@@ -63,6 +63,11 @@ func (p *process) stop(ctx context.Context) error {
 	if p.end(ctx, syscall.SIGINT, stopFastWithin) {
 		return nil
 	}
+	return p.stopNow(ctx)
+}
+
+// stopNow ends the process: immediately, then by force.
+func (p *process) stopNow(ctx context.Context) error {
 	if p.end(context.WithoutCancel(ctx), syscall.SIGQUIT, stopHardWithin) {
 		return nil
 	}

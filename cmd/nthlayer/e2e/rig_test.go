@@ -148,10 +148,12 @@ func start(t *testing.T, o *org.Org, workers int, env ...string) *rig {
 			CortexToken: config.NewSecret(credential), PagerDutyToken: config.NewSecret(credential), SlackToken: config.NewSecret(credential),
 			DatabaseURL: config.NewSecret(r.database),
 		},
-		ServiceEnv: append([]string{
-			"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_LEASE=2s", "NTHLAYER_RETRY_AFTER=200ms", "NTHLAYER_CORTEX_PER_MINUTE=1000000",
-			"NTHLAYER_PAGERDUTY_PER_MINUTE=1000000", "NTHLAYER_RATE_PER_MINUTE=1000000",
-		}, env...),
+		ServiceEnv: func(string) []string {
+			return append([]string{
+				"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_LEASE=2s", "NTHLAYER_RETRY_AFTER=200ms", "NTHLAYER_CORTEX_PER_MINUTE=1000000",
+				"NTHLAYER_PAGERDUTY_PER_MINUTE=1000000", "NTHLAYER_RATE_PER_MINUTE=1000000",
+			}, env...)
+		},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -17,6 +18,14 @@ type Call struct {
 	Path   string    `json:"path"`
 	Status int       `json:"status"` // 0: the connection was closed without an answer
 	Write  bool      `json:"write"`
+	// Via names the way the request came by, where the server has several: see Via.
+	Via string `json:"via,omitempty"`
+	// Fault is the kind of the fault that acted on the request, and Injected says that the answer, or its absence, is the
+	// fault's and not the platform's.
+	Fault    string `json:"fault,omitempty"`
+	Injected bool   `json:"injected,omitempty"`
+	// Effect is what a write really changed, in the platform's own words; empty: nothing.
+	Effect string `json:"effect,omitempty"`
 }
 
 // Calls is what was asked of the platform since the start or the last clearing, in the order of the answers.
@@ -84,3 +93,35 @@ func (c *Control) isWrite(r *http.Request) bool {
 	}
 	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 }
+
+type contextKey int
+
+const (
+	viaKey contextKey = iota
+	noteKey
+)
+
+// Via serves h and has each request's Call say by which way it came. Give every caller a listener of its own, and the
+// calls tell who made them although all use the same credential.
+func Via(name string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), viaKey, name)))
+	})
+}
+
+// note is what the parts behind the control add to a request's Call. One goroutine serves a request, so it has no lock.
+type note struct {
+	effect, fault string
+	injected      bool
+}
+
+func noteOf(ctx context.Context) *note {
+	if n, ok := ctx.Value(noteKey).(*note); ok {
+		return n
+	}
+	return &note{} // a handler that is called without its control
+}
+
+// Effect notes what the request has changed. A platform calls it where it changes something, and not where a write finds
+// everything as it shall be.
+func Effect(ctx context.Context, what string) { noteOf(ctx).effect = what }

@@ -6,6 +6,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -64,9 +65,11 @@ func (c *Control) Handler(mux *http.ServeMux, chain func(http.Handler) http.Hand
 			return
 		}
 		call := Call{Time: c.now(), Method: r.Method, Path: r.URL.EscapedPath(), Route: route(mux, r), Write: c.isWrite(r)}
-		answer := &statusWriter{ResponseWriter: w}
+		call.Via, _ = r.Context().Value(viaKey).(string)
+		answer, noted := &statusWriter{ResponseWriter: w}, &note{}
+		r = r.WithContext(context.WithValue(r.Context(), noteKey, noted))
 		defer func() { // also when a fault aborts the connection
-			call.Status = answer.status
+			call.Status, call.Effect, call.Fault, call.Injected = answer.status, noted.effect, noted.fault, noted.injected
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.calls.add(call)

@@ -40,16 +40,23 @@ func start(t *testing.T) (*platform, string) {
 	p.control = control.New(p, control.Limits{}, time.Now)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /things/{name}", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.PathValue("name")) })
-	mux.HandleFunc("PUT /things/{name}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("PUT /things/{name}", func(w http.ResponseWriter, r *http.Request) {
 		p.effects.Add(1)
+		if r.PathValue("name") != "same" {
+			control.Effect(r.Context(), "put "+r.PathValue("name"))
+		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	server := httptest.NewServer(p.control.Handler(mux, func(next http.Handler) http.Handler {
+	handler := p.control.Handler(mux, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Quota", "7")
 			next.ServeHTTP(w, r)
 		})
-	}))
+	})
+	ways := http.NewServeMux()
+	ways.Handle("/by/door/", control.Via("door", http.StripPrefix("/by/door", handler)))
+	ways.Handle("/", handler)
+	server := httptest.NewServer(ways)
 	t.Cleanup(server.Close)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return p, server.URL
@@ -155,6 +162,24 @@ func TestFaults_Truncate_CutsTheAnswer(t *testing.T) {
 	require.Equal(t, "abcd", got.body)
 }
 
+func TestFaults_Via_SpareOthers(t *testing.T) {
+	_, url := start(t)
+	for via, hits := range map[string]bool{"door": true, "do*": true, "*": true, "window": false, "w*": false} {
+		inject(t, url, `[{"match":"* *","via":"`+via+`","status":418}]`)
+		require.Equal(t, hits, must(t, http.MethodGet, url+"/by/door/things/a", "").status == http.StatusTeapot, via)
+		require.Equal(t, via == "*", must(t, http.MethodGet, url+"/things/a", "").status == http.StatusTeapot, via)
+		must(t, http.MethodDelete, url+"/_control/faults", "")
+	}
+}
+
+func TestFaults_Drip_SendsTheWholeAnswerSlowly(t *testing.T) {
+	_, url := start(t)
+	inject(t, url, `[{"match":"GET *","drip":100}]`)
+	begun := time.Now()
+	require.Equal(t, "abcdefghijklmnopqrst", must(t, http.MethodGet, url+"/things/abcdefghijklmnopqrst", "").body)
+	require.GreaterOrEqual(t, time.Since(begun), 150*time.Millisecond, "20 bytes at 100 a second")
+}
+
 func TestFaults_Headers_AreSetAndStripped(t *testing.T) {
 	_, url := start(t)
 	inject(t, url, `[{"match":"GET *","headers":{"Retry-After":"9"},"strip_headers":["Quota"]}]`)
@@ -184,6 +209,9 @@ func TestControl_BadInput_IsRefusedWithTheField(t *testing.T) {
 		{"POST", "faults", `[{"match":"* *","after":true,"delay_ms":1}]`, "faults[0].after"},
 		{"POST", "faults", `[{"match":"* *","drop":true,"status":500}]`, "faults[0].drop"},
 		{"POST", "faults", `[{"match":"* *","status":"500"}]`, "status"},
+		{"POST", "faults", `[{"match":"* *","drip":-1}]`, "faults[0].drip"},
+		{"POST", "faults", `[{"match":"* *","drip":1,"truncate":1}]`, "faults[0].drip"},
+		{"POST", "faults", `[{"match":"* *","drip":1,"drop":true}]`, "faults[0].drop"},
 		{"POST", "faults", `{}`, "body"},
 		{"POST", "faults", ``, "body"},
 		{"PUT", "limits", `{"per_minute":-1}`, "per_minute"},
@@ -224,6 +252,36 @@ func TestCalls_CountByMethodAndRoute_WithoutControl(t *testing.T) {
 
 	require.Equal(t, http.StatusNoContent, must(t, http.MethodDelete, url+"/_control/calls", "").status)
 	require.Zero(t, func() int { return len(mustCalls(t, url).Calls) }())
+}
+
+func TestCalls_SayWhoCalledWhatChangedAndWhatWasInjected(t *testing.T) {
+	_, url := start(t)
+	must(t, http.MethodPut, url+"/by/door/things/a", "")
+	must(t, http.MethodPut, url+"/things/same", "")
+	for _, fault := range []string{
+		`{"status":429}`, `{"drop":true}`, `{"drop":true,"after":true}`, `{"status":502,"after":true}`, `{"truncate":1}`, `{"drip":1000}`,
+		`{"headers":{"A":"b"}}`, `{"body":{}}`, `{"delay_ms":1}`,
+	} {
+		inject(t, url, `[{"match":"PUT *","times":1,`+fault[1:]+`]`)
+		_, _ = ask(t, http.MethodPut, url+"/things/b", "x")
+	}
+	var got []control.Call
+	for _, c := range mustCalls(t, url).Calls {
+		got = append(got, control.Call{Via: c.Via, Fault: c.Fault, Injected: c.Injected, Effect: c.Effect})
+	}
+	require.Equal(t, []control.Call{
+		{Via: "door", Effect: "put a"},
+		{},
+		{Fault: "429", Injected: true},
+		{Fault: "dropped", Injected: true},
+		{Fault: "answer lost", Injected: true, Effect: "put b"},
+		{Fault: "answer replaced", Injected: true, Effect: "put b"},
+		{Fault: "truncated", Injected: true, Effect: "put b"},
+		{Fault: "drip", Injected: true, Effect: "put b"},
+		{Fault: "headers", Injected: true, Effect: "put b"},
+		{Fault: "body", Injected: true},
+		{Fault: "delay", Effect: "put b"},
+	}, got)
 }
 
 func mustCalls(t *testing.T, url string) (calls control.Calls) {

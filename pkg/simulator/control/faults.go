@@ -20,6 +20,8 @@ type Fault struct {
 	// Match is a method and a path, "PUT /teams/*/users/*". * stands for one segment, or any method; as the whole path
 	// it stands for all: "GET *", "* *".
 	Match string `json:"match"`
+	// Via restricts the fault to requests that came by this way (see the function Via); a * at the end stands for any rest.
+	Via   string `json:"via"`
 	Times int    `json:"times"` // 0: until cleared
 
 	DelayMS int               `json:"delay_ms"` // before anything else
@@ -28,8 +30,10 @@ type Fault struct {
 	Headers map[string]string `json:"headers"`  // set on the answer
 	Strip   []string          `json:"strip_headers"`
 	// Truncate sends that many bytes of the answer and closes the connection; 0: all.
-	Truncate int  `json:"truncate"`
-	Drop     bool `json:"drop"` // close the connection instead of answering
+	Truncate int `json:"truncate"`
+	// Drip sends the answer slowly, so many bytes a second; 0: at once.
+	Drip int  `json:"drip"`
+	Drop bool `json:"drop"` // close the connection instead of answering
 	// After lets the request take effect before its answer is dropped or replaced. Without it nothing happens.
 	After bool `json:"after"`
 }
@@ -104,12 +108,16 @@ func arm(f Fault, field string) (*armed, error) {
 		return nil, outOfRange(field+".delay_ms", 0, maxDelayMS)
 	case f.Truncate < 0:
 		return nil, fault.Field(field+".truncate", "must not be negative")
-	case f.Drop && (f.Status != 0 || f.Body != nil || f.Truncate > 0):
-		return nil, fault.Field(field+".drop", "closes the connection without an answer; leave out status, body and truncate")
+	case f.Drip < 0:
+		return nil, fault.Field(field+".drip", "must not be negative")
+	case f.Drip > 0 && f.Truncate > 0:
+		return nil, fault.Field(field+".drip", "sends the whole answer; leave out truncate")
+	case f.Drop && (f.Status != 0 || f.Body != nil || f.Truncate > 0 || f.Drip > 0):
+		return nil, fault.Field(field+".drop", "closes the connection without an answer; leave out status, body, truncate and drip")
 	case f.After && !f.Drop && !f.replaces():
 		return nil, fault.Field(field+".after", "needs drop, status or body: what to do after the effect")
-	case !f.Drop && !f.replaces() && f.DelayMS == 0 && f.Truncate == 0 && len(f.Headers) == 0 && len(f.Strip) == 0:
-		return nil, fault.Field(field, "does nothing; give status, body, drop, delay_ms, truncate, headers or strip_headers")
+	case !f.Drop && !f.replaces() && f.DelayMS == 0 && f.Truncate == 0 && f.Drip == 0 && len(f.Headers) == 0 && len(f.Strip) == 0:
+		return nil, fault.Field(field, "does nothing; give status, body, drop, delay_ms, truncate, drip, headers or strip_headers")
 	}
 	if path != "*" {
 		a.path = strings.Split(path, "/")
@@ -126,8 +134,32 @@ func arm(f Fault, field string) (*armed, error) {
 
 func (f Fault) replaces() bool { return f.Status != 0 || f.Body != nil }
 
+// kind names what the fault does, for the log of calls.
+func (f Fault) kind() string {
+	switch {
+	case f.Drop && f.After:
+		return "answer lost"
+	case f.Drop:
+		return "dropped"
+	case f.After:
+		return "answer replaced"
+	case f.Status != 0:
+		return strconv.Itoa(f.Status)
+	case f.Body != nil:
+		return "body"
+	case f.Truncate > 0:
+		return "truncated"
+	case f.Drip > 0:
+		return "drip"
+	case len(f.Headers)+len(f.Strip) > 0:
+		return "headers"
+	default:
+		return "delay"
+	}
+}
+
 func (a *armed) matches(r *http.Request) bool {
-	if a.method != "*" && a.method != r.Method {
+	if a.method != "*" && a.method != r.Method || !a.comesBy(r) {
 		return false
 	}
 	if a.path == nil {
@@ -146,6 +178,14 @@ func (a *armed) matches(r *http.Request) bool {
 		}
 	}
 	return true
+}
+
+func (a *armed) comesBy(r *http.Request) bool {
+	via, _ := r.Context().Value(viaKey).(string)
+	if prefix, wild := strings.CutSuffix(a.Via, "*"); wild {
+		return strings.HasPrefix(via, prefix)
+	}
+	return a.Via == "" || a.Via == via
 }
 
 // take finds the fault for a request and uses it up by one.
@@ -178,6 +218,9 @@ func (c *Control) faulty(next http.Handler) http.Handler {
 }
 
 func (c *Control) act(a *armed, w http.ResponseWriter, r *http.Request, next http.Handler) {
+	noted := noteOf(r.Context())
+	noted.fault = a.kind()
+	noted.injected = noted.fault != "delay" // the answer is the platform's, only late
 	if !wait(r, time.Duration(a.DelayMS)*time.Millisecond) {
 		return
 	}
@@ -206,8 +249,29 @@ func (c *Control) act(a *armed, w http.ResponseWriter, r *http.Request, next htt
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(real.status)
-	if len(body) > 0 { // 204 allows none
+	switch {
+	case len(body) == 0: // 204 allows none
+	case a.Drip > 0:
+		drip(w, r, body, a.Drip)
+	default:
 		_, _ = w.Write(body)
+	}
+}
+
+// dripEvery is the pause between two pieces of a slow answer.
+const dripEvery = 50 * time.Millisecond
+
+// drip sends the body at so many bytes a second, until the client gives up.
+func drip(w http.ResponseWriter, r *http.Request, body []byte, perSecond int) {
+	piece := max(int(time.Duration(perSecond)*dripEvery/time.Second), 1)
+	pause := time.Duration(piece) * time.Second / time.Duration(perSecond)
+	for len(body) > 0 && wait(r, pause) {
+		n := min(piece, len(body))
+		if _, err := w.Write(body[:n]); err != nil {
+			return
+		}
+		_ = http.NewResponseController(w).Flush() // a recorder has nothing to flush
+		body = body[n:]
 	}
 }
 

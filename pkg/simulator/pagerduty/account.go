@@ -127,15 +127,19 @@ func joinRole(base, role string) string {
 	}
 }
 
-// put adds a member or changes its role.
-func (t *team) put(u *user, role string) {
+// put adds a member or changes its role, and says what that changed; empty: nothing.
+func (t *team) put(u *user, role string) (effect string) {
 	role = joinRole(u.role, role)
 	if i := t.index(u.id); i >= 0 {
+		if t.members[i].role == role {
+			return ""
+		}
 		t.members[i].role = role
-		return
+		return "change_role " + t.id + " " + u.id + " " + role
 	}
 	t.members = append(t.members, member{u.id, role})
 	u.teams[t.id] = true
+	return "add_member " + t.id + " " + u.id + " " + role
 }
 
 // holding names an escalation policy of the team that pages a user, directly or through a schedule.

@@ -154,3 +154,46 @@ func TestSimulator_Refusals_AreToldApart(t *testing.T) {
 	stranger := pagerduty.New(pagerduty.Config{BaseURL: address, Token: config.NewSecret("wrong"), HTTP: web})
 	require.Equal(t, "TARGET_CREDENTIAL_REFUSED", fault.ReasonOf(stranger.Probe(t.Context())))
 }
+
+func TestSimulator_Calls_SayWhatAWriteChanged(t *testing.T) {
+	c, address := simulated(t, 3)
+	id := only(t, c)
+	users, err := c.FindUsers(t.Context(), []string{"outsider@example.org"})
+	require.NoError(t, err)
+	user := users[0].ID
+	var want []string
+	for _, role := range []ownership.Role{ownership.Responder, ownership.Responder, ownership.Manager} {
+		require.NoError(t, c.PutMember(t.Context(), id, user, role))
+	}
+	want = append(want, "add_member "+id+" "+user+" responder", "", "change_role "+id+" "+user+" manager")
+	require.NoError(t, c.RemoveMember(t.Context(), id, user))
+	require.Error(t, c.RemoveMember(t.Context(), id, user))
+	want = append(want, "remove_member "+id+" "+user, "")
+	require.NoError(t, c.UpdateTeam(t.Context(), id, "", "New words"))
+	require.NoError(t, c.UpdateTeam(t.Context(), id, "", "New words"))
+	want = append(want, "update_team "+id, "")
+	created, err := c.CreateTeam(t.Context(), "acme/new", "")
+	require.NoError(t, err)
+	want = append(want, "create_team "+created+" acme/new")
+
+	response, err := http.Get(address + "/_control/calls")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	var calls struct {
+		Calls []struct {
+			Write  bool
+			Effect string
+		}
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&calls))
+	var got []string
+	for _, call := range calls.Calls {
+		if call.Write {
+			got = append(got, call.Effect)
+		} else {
+			require.Empty(t, call.Effect)
+		}
+	}
+	require.Equal(t, want, got)
+}

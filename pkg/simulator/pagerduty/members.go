@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"slices"
+
+	"github.com/nthlayer/nthlayer/pkg/simulator/control"
 )
 
 func (s *Server) listMembers(r *http.Request) (int, any) {
@@ -42,7 +44,11 @@ func (s *Server) putMember(r *http.Request) (int, any) {
 	if stakeholder(u.role) {
 		return invalid("User cannot be added to a team: read only users cannot join teams")
 	}
-	t.write(s.now(), s.stale(), func() { t.put(u, body.Role) })
+	t.write(s.now(), s.stale(), func() {
+		if effect := t.put(u, body.Role); effect != "" {
+			control.Effect(r.Context(), effect)
+		}
+	})
 	return http.StatusNoContent, nil
 }
 
@@ -58,6 +64,7 @@ func (s *Server) removeMember(r *http.Request) (int, any) {
 	if s.account.holding(t.id, t.members[i].userID) != "" {
 		return invalid("User cannot be removed as they belong to an escalation policy on this team")
 	}
+	control.Effect(r.Context(), "remove_member "+t.id+" "+t.members[i].userID)
 	t.write(s.now(), s.stale(), func() {
 		delete(s.account.users[t.members[i].userID].teams, t.id)
 		t.members = slices.Delete(t.members, i, i+1)

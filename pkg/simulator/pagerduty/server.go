@@ -38,6 +38,7 @@ type Server struct {
 	mu       sync.Mutex
 	account  *account
 	window   time.Time // the quota's minute
+	limit    int       // in it
 	used     int
 	requests int64
 }
@@ -137,7 +138,7 @@ func (s *Server) authenticated(next http.Handler) http.Handler {
 }
 
 // limited counts requests in windows of a minute and tells the quota with every answer. Reset is a number of seconds,
-// not a time.
+// not a time. Another limit begins another window.
 func (s *Server) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limit := s.control.Limits().PerMinute
@@ -147,8 +148,8 @@ func (s *Server) limited(next http.Handler) http.Handler {
 		}
 		s.mu.Lock()
 		now := s.now()
-		if now.Sub(s.window) >= time.Minute {
-			s.window, s.used = now, 0
+		if now.Sub(s.window) >= time.Minute || limit != s.limit {
+			s.window, s.limit, s.used = now, limit, 0
 		}
 		s.used++
 		used, reset := s.used, s.window.Add(time.Minute).Sub(now)

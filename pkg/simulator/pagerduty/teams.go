@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/nthlayer/nthlayer/pkg/simulator/control"
 )
 
 const (
@@ -106,6 +108,7 @@ func (s *Server) createTeam(r *http.Request) (int, any) {
 	t := &team{id: s.account.newID("team"), defaultRole: "manager", createdAt: s.now()}
 	body.applyTo(t)
 	s.account.addTeam(t)
+	control.Effect(r.Context(), "create_team "+t.id+" "+t.name)
 	return http.StatusCreated, object{"team": s.showTeam(t)}
 }
 
@@ -126,7 +129,13 @@ func (s *Server) updateTeam(r *http.Request) (int, any) {
 	if status != 0 {
 		return status, answer
 	}
-	t.write(s.now(), s.stale(), func() { body.applyTo(t) })
+	t.write(s.now(), s.stale(), func() {
+		before := *t
+		body.applyTo(t)
+		if t.name != before.name || t.description != before.description || t.defaultRole != before.defaultRole {
+			control.Effect(r.Context(), "update_team "+t.id)
+		}
+	})
 	return http.StatusOK, object{"team": s.showTeam(t)}
 }
 
@@ -141,5 +150,6 @@ func (s *Server) deleteTeam(r *http.Request) (int, any) {
 		}
 	}
 	s.account.deleteTeam(id)
+	control.Effect(r.Context(), "delete_team "+id)
 	return http.StatusNoContent, nil
 }

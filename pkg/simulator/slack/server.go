@@ -152,6 +152,9 @@ func (s *Server) routes() *http.ServeMux {
 			s.mu.Lock()
 			answer := handle(w, args)
 			s.mu.Unlock()
+			if ts, posted := answer["ts"].(string); posted && method == "chat.postMessage" {
+				control.Effect(r.Context(), fmt.Sprintf("post %s %s", answer["channel"], ts))
+			}
 			reply(w, answer)
 		})
 	}

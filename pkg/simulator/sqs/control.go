@@ -3,11 +3,13 @@ package sqs
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -21,6 +23,26 @@ type Fault struct {
 	Drop        bool   `json:"drop,omitempty"`         // close the connection instead of acting
 	LoseAnswer  bool   `json:"lose_answer,omitempty"`  // act, then close the connection: the caller cannot know
 	FailEntries []int  `json:"fail_entries,omitempty"` // these entries of a batch fail, the others do not
+
+	// The next three break what SQS promises, for consumers that have to live without it.
+	Duplicate bool `json:"duplicate,omitempty"` // SendMessage and its batch: every message is put in twice
+	Reorder   bool `json:"reorder,omitempty"`   // ReceiveMessage: newest first, and groups are not locked
+	ExpireMS  int  `json:"expire_ms,omitempty"` // ReceiveMessage: visible again so soon, whatever was asked for
+}
+
+// check refuses faults that would never show.
+func (f Fault) check() error {
+	switch {
+	case f.Status != 0 && (f.Status < 400 || f.Status > 599):
+		return fmt.Errorf("status: %d is no error; use 400 to 599", f.Status)
+	case f.Duplicate && !strings.HasPrefix(f.Action, "SendMessage"):
+		return errors.New("duplicate: goes with SendMessage and SendMessageBatch")
+	case (f.Reorder || f.ExpireMS != 0) && f.Action != "ReceiveMessage":
+		return errors.New("reorder, expire_ms: go with ReceiveMessage")
+	case f.ExpireMS < 0:
+		return errors.New("expire_ms: must not be negative")
+	}
+	return nil
 }
 
 // Inject adds faults behind those that stand.
@@ -33,6 +55,13 @@ func (s *Server) Inject(faults ...Fault) {
 		}
 		s.faults = append(s.faults, &f)
 	}
+}
+
+// ClearFaults ends all faults.
+func (s *Server) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
 }
 
 // takeFault counts the call and uses up the fault it meets, if any.
@@ -134,8 +163,8 @@ func (s *Server) control(mux *http.ServeMux) {
 			return
 		}
 		for _, f := range faults {
-			if f.Status != 0 && (f.Status < 400 || f.Status > 599) {
-				http.Error(w, "status: "+strconv.Itoa(f.Status)+" is no error; use 400 to 599", http.StatusBadRequest)
+			if err := f.check(); err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
 		}
@@ -143,9 +172,7 @@ func (s *Server) control(mux *http.ServeMux) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("DELETE /_control/faults", func(w http.ResponseWriter, _ *http.Request) {
-		s.mu.Lock()
-		s.faults = nil
-		s.mu.Unlock()
+		s.ClearFaults()
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("POST /_control/clock", func(w http.ResponseWriter, r *http.Request) {

@@ -1,10 +1,12 @@
 package sqs
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -48,6 +50,8 @@ func TestControl_FaultsStateAndCalls(t *testing.T) {
 
 	for name, bad := range map[string]string{
 		"unknown field": `[{"acton":"SendMessage"}]`, "not an error": `[{"action":"*","status":200}]`, "not JSON": `x`,
+		"twice what": `[{"action":"*","duplicate":true}]`, "no order to break": `[{"action":"SendMessage","reorder":true}]`,
+		"in the past": `[{"action":"ReceiveMessage","expire_ms":-1}]`,
 	} {
 		require.Equal(t, 400, do("POST", "/_control/faults", "", bad).Code, name)
 	}
@@ -69,4 +73,51 @@ func TestProtocol_Errors_CarryShapeAndQueryCode(t *testing.T) {
 		require.Contains(t, w.Body.String(), want[0])
 		require.Equal(t, want[1], w.Header().Get("x-amzn-query-error"))
 	}
+}
+
+func TestFaults_DuplicateReorderExpire_BreakWhatSQSPromises(t *testing.T) {
+	s := New(Options{ReceiveFloor: -1})
+	defer s.Close()
+	do := func(target, body string) string {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set("X-Amz-Target", "AmazonSQS."+target)
+		s.ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code, w.Body.String())
+		return w.Body.String()
+	}
+	bodies := func() (got []string) {
+		var answer receiveOut
+		require.NoError(t, json.Unmarshal([]byte(do("ReceiveMessage", `{"QueueUrl":"http://h/0/q.fifo","MaxNumberOfMessages":10,"WaitTimeSeconds":0}`)), &answer))
+		for _, m := range answer.Messages {
+			got = append(got, m.Body)
+		}
+		return got
+	}
+	send := func(body string) {
+		do("SendMessage", `{"QueueUrl":"http://h/0/q.fifo","MessageGroupId":"g","MessageBody":"`+body+`","MessageDeduplicationId":"`+body+`"}`)
+	}
+	do("CreateQueue", `{"QueueName":"q.fifo","Attributes":{"FifoQueue":"true"}}`)
+	s.Inject(Fault{Action: "SendMessage", Duplicate: true})
+	send("a")
+	send("b")
+	require.Equal(t, 3, s.State().Queues["q.fifo"].Visible)
+
+	s.Inject(Fault{Action: "ReceiveMessage", ExpireMS: 10})
+	require.Equal(t, []string{"a", "a", "b"}, bodies())
+	require.Empty(t, bodies(), "in flight")
+	s.Advance(10 * time.Millisecond)
+	require.Equal(t, []string{"a", "a", "b"}, bodies(), "visible again, long before the 30 s that the queue gives")
+
+	send("c")
+	require.Empty(t, bodies(), "the group is locked")
+	s.Inject(Fault{Action: "ReceiveMessage", Reorder: true})
+	require.Equal(t, []string{"c"}, bodies())
+	s.Advance(time.Minute)
+	s.Inject(Fault{Action: "ReceiveMessage", Reorder: true})
+	require.Equal(t, []string{"c", "b", "a", "a"}, bodies())
+
+	s.Inject(Fault{Action: "*", Times: -1, Status: 500})
+	s.ClearFaults()
+	require.Empty(t, bodies())
 }

@@ -28,12 +28,12 @@ type sendOut struct {
 	SequenceNumber               string `json:",omitempty"`
 }
 
-func (s *Server) sendMessage(_ call, now time.Time, in sendIn) (sendOut, *apiError) {
+func (s *Server) sendMessage(c call, now time.Time, in sendIn) (sendOut, *apiError) {
 	q, err := s.queueAt(in.QueueUrl)
 	if err != nil {
 		return sendOut{}, err
 	}
-	out, err := q.accept(now, in)
+	out, err := q.accept(now, in, c.fault.Duplicate)
 	if err != nil {
 		return sendOut{}, err
 	}
@@ -41,8 +41,8 @@ func (s *Server) sendMessage(_ call, now time.Time, in sendIn) (sendOut, *apiErr
 	return out, nil
 }
 
-// accept sends one message and renders the answer.
-func (h *hosted) accept(now time.Time, in sendIn) (sendOut, *apiError) {
+// accept sends one message, or two of it, and renders the answer.
+func (h *hosted) accept(now time.Time, in sendIn, twice bool) (sendOut, *apiError) {
 	delay := time.Duration(-1)
 	if in.DelaySeconds != nil {
 		if *in.DelaySeconds < 0 || *in.DelaySeconds > 900 {
@@ -57,6 +57,9 @@ func (h *hosted) accept(now time.Time, in sendIn) (sendOut, *apiError) {
 	}, delay)
 	if err != nil {
 		return sendOut{}, err
+	}
+	if twice {
+		h.double(now, id)
 	}
 	out := sendOut{
 		ID: in.ID, MessageId: id, MD5OfMessageBody: md5Hex(in.MessageBody),
@@ -131,7 +134,7 @@ func eachEntry[E, R any](c call, entries []E, id func(E) string, f func(E) (R, *
 	for i, e := range entries {
 		var r R
 		err := injected(500)
-		if !slices.Contains(c.failEntries, i) {
+		if !slices.Contains(c.fault.FailEntries, i) {
 			r, err = f(e)
 		}
 		if err != nil {
@@ -160,7 +163,7 @@ func (s *Server) sendMessageBatch(c call, now time.Time, in batchIn[sendIn]) (ba
 		return batchOut[sendOut]{}, batchTooLong(total)
 	}
 	out, err := eachEntry(c, in.Entries, func(e sendIn) string { return e.ID },
-		func(e sendIn) (sendOut, *apiError) { return q.accept(now, e) })
+		func(e sendIn) (sendOut, *apiError) { return q.accept(now, e, c.fault.Duplicate) })
 	q.stir()
 	return out, err
 }
@@ -205,7 +208,11 @@ func (s *Server) receiveMessage(c call, in receiveIn) (receiveOut, *apiError) {
 	if err != nil {
 		return receiveOut{}, err
 	}
-	got, q, err := s.receive(c.ctx, in.QueueUrl, limit, hide, wait)
+	if c.fault.ExpireMS > 0 {
+		early := time.Duration(c.fault.ExpireMS) * time.Millisecond
+		hide = &early
+	}
+	got, q, err := s.receive(c.ctx, in.QueueUrl, limit, hide, wait, c.fault.Reorder)
 	if err != nil {
 		return receiveOut{}, err
 	}

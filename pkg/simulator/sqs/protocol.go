@@ -20,9 +20,9 @@ const (
 
 // call is what an action may know beside its input.
 type call struct {
-	ctx         context.Context
-	base        string // scheme and host the caller used: queue URLs start with it
-	failEntries []int  // entries of a batch that an injected fault makes fail
+	ctx   context.Context
+	base  string // scheme and host the caller used: queue URLs start with it
+	fault Fault  // what is injected into it; the zero Fault is none
 }
 
 // action decodes the input, does its work and gives the output to encode.
@@ -107,7 +107,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, known map[string]
 	c := call{ctx: r.Context(), base: base(r)}
 	f := s.takeFault(name)
 	if f != nil {
-		c.failEntries = f.FailEntries
+		c.fault = *f
 		if f.DelayMS > 0 && !s.sleep(r.Context(), time.Duration(f.DelayMS)*time.Millisecond, nil) {
 			return
 		}

@@ -104,6 +104,22 @@ func (q *queue) number(m *message) { q.sequence++; m.sequence = q.sequence }
 // push puts m at the end of the queue.
 func (q *queue) push(m *message) { q.byID[m.id] = q.messages.PushBack(m) }
 
+// double is an injected fault: it puts a second message like the one with this id at the end, past the deduplication.
+func (q *queue) double(now time.Time, id string) {
+	e, ok := q.byID[id]
+	if !ok {
+		return // deduplicated: the first is gone already
+	}
+	m := e.Value.(*message)
+	again := &message{
+		id: newID(), body: m.body, attributes: m.attributes, trace: m.trace, group: m.group, dedup: m.dedup, sentAt: now, visibleAt: m.visibleAt,
+	}
+	if q.settings.fifo {
+		q.number(again)
+	}
+	q.push(again)
+}
+
 // adopt takes a message that comes from another queue: from a dead source, or back from a dead-letter queue. A FIFO
 // queue gives it a new sequence number and time of arrival, a standard queue keeps its time.
 func (q *queue) adopt(now time.Time, m *message) {
@@ -119,12 +135,26 @@ func (q *queue) adopt(now time.Time, m *message) {
 // As in SQS, one receive may hand out several messages of a group, in order; a later receive waits for all of them.
 func (q *queue) receive(now time.Time, limit int, hide time.Duration, dead func(*message)) []*message {
 	locked := q.lockedGroups(now)
+	return q.hand(now, limit, hide, dead, q.messages.Front(), (*list.Element).Next, locked)
+}
+
+// receiveDisordered is an injected fault: the newest come first, and no group is locked.
+func (q *queue) receiveDisordered(now time.Time, limit int, hide time.Duration, dead func(*message)) []*message {
+	return q.hand(now, limit, hide, dead, q.messages.Back(), (*list.Element).Prev, nil)
+}
+
+// hand walks the list and hands out what may be; without locked, groups are none of its business.
+func (q *queue) hand(
+	now time.Time, limit int, hide time.Duration, dead func(*message), e *list.Element, next func(*list.Element) *list.Element, locked map[string]bool,
+) []*message {
 	var out []*message
-	for e := q.messages.Front(); e != nil && len(out) < limit; {
+	for e != nil && len(out) < limit {
 		m, here := e.Value.(*message), e
-		e = e.Next()
+		e = next(e)
 		if m.visibleAt.After(now) {
-			q.lock(locked, m) // a delayed message holds its followers back, too
+			if locked != nil {
+				q.lock(locked, m) // a delayed message holds its followers back, too
+			}
 			continue
 		}
 		if locked[m.group] {

@@ -122,7 +122,7 @@ func (s *Server) deadLetters(q *hosted, now time.Time) func(*message) {
 }
 
 // receive waits until q has messages, until has come, or the caller is gone.
-func (s *Server) receive(ctx context.Context, url string, limit int, hide, wait *time.Duration) ([]*message, *hosted, *apiError) {
+func (s *Server) receive(ctx context.Context, url string, limit int, hide, wait *time.Duration, disorder bool) ([]*message, *hosted, *apiError) {
 	// The floor comes before the take: a caller that leaves meanwhile loses nothing.
 	if s.floor > 0 && !s.sleep(ctx, s.floor, nil) {
 		return nil, nil, nil
@@ -138,7 +138,11 @@ func (s *Server) receive(ctx context.Context, url string, limit int, hide, wait 
 		if until.IsZero() {
 			until = s.now().Add(orDefault(wait, q.settings.wait))
 		}
-		got := q.receive(now, limit, orDefault(hide, q.settings.visibility), s.deadLetters(q, now))
+		take := q.receive
+		if disorder {
+			take = q.receiveDisordered
+		}
+		got := take(now, limit, orDefault(hide, q.settings.visibility), s.deadLetters(q, now))
 		left := until.Sub(s.now())
 		if len(got) > 0 || left <= 0 {
 			copies := make([]*message, len(got)) // the caller renders them without the lock

@@ -13,15 +13,17 @@ type Config struct {
 	BinDir   string // the service binaries, as `make build` leaves them
 	PortBase int    // the first of the ports to use; 0 takes free ones
 	OrgFile  string // the organisation the simulators start with; empty: the example organisation
-	Workers  int    // reconcile-worker processes; 0 means 1
 	Outside  Outside
 	Fresh    bool // forget what an earlier system on the state directory kept
 	Log      *slog.Logger
 
+	// How many processes of a service there are; 0 means 1. The second is called gateway-2, and so on.
+	Gateways, Workers, Notifiers int
+
 	// PostgresSettings are for tests, which need no fsync.
 	PostgresSettings map[string]string
-	// ServiceEnv adds variables ("NAME=value") to the environment of every service.
-	ServiceEnv []string
+	// ServiceEnv gives variables ("NAME=value") that are added to the environment of the process of that name; nil: none.
+	ServiceEnv func(name string) []string
 }
 
 // Outside names parts that are not started because there is one elsewhere. The variables are those of the services.
@@ -43,8 +45,9 @@ func InfoFile(stateDir string) string { return filepath.Join(stateDir, "dev.json
 // Info is how to reach a running system; dev.json holds it.
 type Info struct {
 	Ready     bool           `json:"ready"`
-	REST      string         `json:"rest"`
+	REST      string         `json:"rest"` // of the first gateway
 	GRPC      string         `json:"grpc"`
+	Gateways  []GatewayInfo  `json:"gateways"`
 	Cortex    string         `json:"cortex"`
 	PagerDuty string         `json:"pagerduty"`
 	Slack     string         `json:"slack"`
@@ -55,6 +58,12 @@ type Info struct {
 	Token     string         `json:"token"`
 	Tokens    PlatformTokens `json:"tokens"`
 	PIDs      map[string]int `json:"pids"`
+}
+
+// GatewayInfo is how to reach one gateway of several.
+type GatewayInfo struct {
+	REST string `json:"rest"`
+	GRPC string `json:"grpc"`
 }
 
 // PlatformTokens are what the simulators, or the platforms outside, take as credentials.

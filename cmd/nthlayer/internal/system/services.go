@@ -46,17 +46,26 @@ func (s *System) reserveServices(ctx context.Context, ports *ports) error {
 		return nil
 	}
 	a := &s.addr
+	a.gateways = make([]gatewayAddresses, s.cfg.Gateways)
 	a.workers = make([]internalAddresses, s.cfg.Workers)
-	all := []*reservation{
-		&a.rest, &a.grpc, &a.gatewayAdmin, &a.scheduler.grpc, &a.scheduler.admin, &a.notifier.grpc, &a.notifier.admin,
+	a.notifiers = make([]internalAddresses, s.cfg.Notifiers)
+	var all []*reservation
+	for i := range a.gateways {
+		all = append(all, &a.gateways[i].rest, &a.gateways[i].grpc, &a.gateways[i].admin)
 	}
-	for i := range a.workers {
-		all = append(all, &a.workers[i].grpc, &a.workers[i].admin)
+	all = append(all, &a.scheduler.grpc, &a.scheduler.admin)
+	for _, several := range [][]internalAddresses{a.notifiers, a.workers} {
+		for i := range several {
+			all = append(all, &several[i].grpc, &several[i].admin)
+		}
 	}
 	if err := reserve(all...); err != nil {
 		return err
 	}
-	s.info.REST, s.info.GRPC = "http://"+a.rest.addr(), a.grpc.addr()
+	for _, g := range a.gateways {
+		s.info.Gateways = append(s.info.Gateways, GatewayInfo{REST: "http://" + g.rest.addr(), GRPC: g.grpc.addr()})
+	}
+	s.info.REST, s.info.GRPC = s.info.Gateways[0].REST, s.info.Gateways[0].GRPC
 	return nil
 }
 
@@ -68,28 +77,30 @@ func (s *System) makeCertificates(context.Context, *ports) error {
 // startServices starts the real binaries and waits until each says that it is ready.
 func (s *System) startServices(ctx context.Context, _ *ports) error {
 	a := s.addr
-	start := []func() (*Child, reservation, error){
-		func() (*Child, reservation, error) {
-			return s.child(gateway, gateway, a.gatewayAdmin, []reservation{a.rest, a.grpc},
-				"NTHLAYER_REST_ADDR="+a.rest.addr(),
-				"NTHLAYER_GRPC_ADDR="+a.grpc.addr(),
+	var start []func() (*Child, reservation, error)
+	for i, addr := range a.gateways {
+		start = append(start, func() (*Child, reservation, error) {
+			return s.child(numbered(gateway, i), gateway, addr.admin, []reservation{addr.rest, addr.grpc},
+				"NTHLAYER_REST_ADDR="+addr.rest.addr(),
+				"NTHLAYER_GRPC_ADDR="+addr.grpc.addr(),
 				"NTHLAYER_PLANNER_ADDR="+a.workers[0].grpc.addr(),
-				"NTHLAYER_NOTIFIER_ADDR="+a.notifier.grpc.addr(),
+				"NTHLAYER_NOTIFIER_ADDR="+a.notifiers[0].grpc.addr(),
 				"NTHLAYER_SCHEDULER_ADDR="+a.scheduler.grpc.addr(),
 				"NTHLAYER_JWT_ISSUER="+s.info.Issuer,
 				"NTHLAYER_JWKS_URL=",
 				"NTHLAYER_JWT_AUDIENCE="+audience)
-		},
-		func() (*Child, reservation, error) { return s.internalChild(scheduler, scheduler, a.scheduler) },
-		func() (*Child, reservation, error) { return s.internalChild(notifier, notifier, a.notifier) },
+		})
 	}
-	for i, addr := range a.workers {
-		name := worker
-		if i > 0 {
-			name += "-" + strconv.Itoa(i+1)
+	internal := func(program string, addresses ...internalAddresses) {
+		for i, addr := range addresses {
+			start = append(start, func() (*Child, reservation, error) {
+				return s.child(numbered(program, i), program, addr.admin, []reservation{addr.grpc}, "NTHLAYER_INTERNAL_ADDR="+addr.grpc.addr())
+			})
 		}
-		start = append(start, func() (*Child, reservation, error) { return s.internalChild(name, worker, addr) })
 	}
+	internal(scheduler, a.scheduler)
+	internal(notifier, a.notifiers...)
+	internal(worker, a.workers...)
 
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
@@ -105,8 +116,12 @@ func (s *System) startServices(ctx context.Context, _ *ports) error {
 	return ready.Wait()
 }
 
-func (s *System) internalChild(name, program string, addr internalAddresses) (*Child, reservation, error) {
-	return s.child(name, program, addr.admin, []reservation{addr.grpc}, "NTHLAYER_INTERNAL_ADDR="+addr.grpc.addr())
+// numbered names the i-th process of a service: gateway, gateway-2, gateway-3.
+func numbered(service string, i int) string {
+	if i == 0 {
+		return service
+	}
+	return service + "-" + strconv.Itoa(i+1)
 }
 
 // child starts a service. Its addresses are released for it.
@@ -118,7 +133,7 @@ func (s *System) child(name, program string, admin reservation, listens []reserv
 	c := &Child{
 		name:    name,
 		path:    path,
-		env:     s.environment(program, append(env, "NTHLAYER_ADMIN_ADDR="+admin.addr())),
+		env:     s.environment(name, program, append(env, "NTHLAYER_ADMIN_ADDR="+admin.addr())),
 		logPath: s.path("logs", name+".log"),
 		log:     s.cfg.Log,
 		changed: s.childChanged,
@@ -140,7 +155,7 @@ func (s *System) child(name, program string, admin reservation, listens []reserv
 }
 
 // environment is that of this process with what the service needs; where a name stands twice, the last one counts.
-func (s *System) environment(program string, own []string) []string {
+func (s *System) environment(name, program string, own []string) []string {
 	tls := devca.FilesOf(s.path("tls"), program)
 	env := append(os.Environ(),
 		"NTHLAYER_DATABASE_URL="+s.info.Postgres,
@@ -165,7 +180,11 @@ func (s *System) environment(program string, own []string) []string {
 	if s.cfg.Outside.PagerDutyURL == "" && os.Getenv("NTHLAYER_CREATE_TEAMS") == "" {
 		env = append(env, "NTHLAYER_CREATE_TEAMS=true")
 	}
-	return append(append(env, own...), s.cfg.ServiceEnv...)
+	env = append(env, own...)
+	if s.cfg.ServiceEnv != nil {
+		env = append(env, s.cfg.ServiceEnv(name)...)
+	}
+	return env
 }
 
 // awaitReady asks the service until it says that it is ready. A service that dies on the way has said why in its log.

@@ -44,10 +44,13 @@ type stopper struct {
 
 // addresses are where the parts are reached.
 type addresses struct {
-	rest, grpc, gatewayAdmin reservation
-	scheduler, notifier      internalAddresses
-	workers                  []internalAddresses
+	gateways           []gatewayAddresses
+	scheduler          internalAddresses
+	workers, notifiers []internalAddresses
 }
+
+// gatewayAddresses are the listeners of a gateway.
+type gatewayAddresses struct{ rest, grpc, admin reservation }
 
 // internalAddresses are the listeners of a service that is not public.
 type internalAddresses struct{ grpc, admin reservation }
@@ -55,7 +58,7 @@ type internalAddresses struct{ grpc, admin reservation }
 // Start brings everything up and returns when every service is ready. Where that fails, what was started is stopped
 // again and the error says which part failed and where its log is. ctx bounds the start, not the system's life.
 func Start(ctx context.Context, cfg Config) (*System, error) {
-	cfg.Workers = max(cfg.Workers, 1)
+	cfg.Gateways, cfg.Workers, cfg.Notifiers = max(cfg.Gateways, 1), max(cfg.Workers, 1), max(cfg.Notifiers, 1)
 	state, err := filepath.Abs(cfg.StateDir)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", cfg.StateDir, err)
@@ -131,8 +134,8 @@ func (s *System) snapshot() Info {
 	return info
 }
 
-// Service gives the child of that name: gateway, reconcile-worker (-2, -3, … for more of them), audit-scheduler or
-// notifier; nil where there is none.
+// Service gives the child of that name: gateway, reconcile-worker, notifier (each -2, -3, … for more of them) or
+// audit-scheduler; nil where there is none.
 func (s *System) Service(name string) *Child {
 	i := slices.IndexFunc(s.children, func(c *Child) bool { return c.Name() == name })
 	if i < 0 {

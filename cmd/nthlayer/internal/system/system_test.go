@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,7 +36,7 @@ func testConfig(t *testing.T, how string) Config {
 	return Config{
 		StateDir: filepath.Join(t.TempDir(), "state"), BinDir: bin, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Outside:    Outside{DatabaseURL: config.NewSecret(testkit.Postgres(t))},
-		ServiceEnv: []string{behaviour + "=" + how, raceExit},
+		ServiceEnv: func(string) []string { return []string{behaviour + "=" + how, raceExit} },
 	}
 }
 
@@ -70,7 +72,7 @@ func get(t *testing.T, url string) (int, string) {
 
 func TestStart_EverythingIsUp_AndDevJSONSaysWhere(t *testing.T) {
 	cfg := testConfig(t, "service")
-	cfg.Workers = 2
+	cfg.Gateways, cfg.Workers, cfg.Notifiers = 2, 2, 3
 	s := start(t, cfg)
 	info := readDevJSON(t, cfg)
 	require.Equal(t, s.Info(), info)
@@ -78,7 +80,12 @@ func TestStart_EverythingIsUp_AndDevJSONSaysWhere(t *testing.T) {
 	for name, pid := range info.PIDs {
 		require.NoError(t, syscall.Kill(pid, 0), name)
 	}
-	require.Len(t, info.PIDs, 5, "a gateway, a scheduler, a notifier and two workers")
+	require.ElementsMatch(t, slices.Collect(maps.Keys(info.PIDs)), []string{
+		"gateway", "gateway-2", "audit-scheduler", "notifier", "notifier-2", "notifier-3", "reconcile-worker", "reconcile-worker-2",
+	})
+	require.Len(t, info.Gateways, 2)
+	require.Equal(t, GatewayInfo{REST: info.REST, GRPC: info.GRPC}, info.Gateways[0])
+	require.NotEqual(t, info.Gateways[0], info.Gateways[1])
 	for _, platform := range []string{info.Cortex, info.PagerDuty, info.Slack} {
 		code, _ := get(t, platform+"/_control/calls")
 		require.Equal(t, http.StatusOK, code)
@@ -90,6 +97,12 @@ func TestStart_EverythingIsUp_AndDevJSONSaysWhere(t *testing.T) {
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", info.Redis)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
+}
+
+func TestEnvironment_EachProcessHasItsOwn(t *testing.T) {
+	s := &System{cfg: Config{ServiceEnv: func(name string) []string { return []string{"NTHLAYER_PAGERDUTY_URL=http://" + name} }}}
+	env := s.environment("reconcile-worker-2", worker, nil)
+	require.Equal(t, "NTHLAYER_PAGERDUTY_URL=http://reconcile-worker-2", env[len(env)-1], "the last one counts")
 }
 
 func TestStop_LeavesNothingBehind(t *testing.T) {
@@ -222,9 +235,9 @@ func TestSlackAPI_HostAlone_GetsThePathOfTheAPI(t *testing.T) {
 
 func TestEnvironment_TeamsAreCreatedInTheSimulatorAlone(t *testing.T) {
 	const create = "NTHLAYER_CREATE_TEAMS=true"
-	require.Contains(t, (&System{}).environment(worker, nil), create)
+	require.Contains(t, (&System{}).environment(worker, worker, nil), create)
 	outside := &System{cfg: Config{Outside: Outside{PagerDutyURL: "https://api.pagerduty.com"}}}
-	require.NotContains(t, outside.environment(worker, nil), create, "in a real account that is the user's word")
+	require.NotContains(t, outside.environment(worker, worker, nil), create, "in a real account that is the user's word")
 	t.Setenv("NTHLAYER_CREATE_TEAMS", "false")
-	require.NotContains(t, (&System{}).environment(worker, nil), create)
+	require.NotContains(t, (&System{}).environment(worker, worker, nil), create)
 }

@@ -1,0 +1,107 @@
+package checker_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/nthlayer/nthlayer/pkg/simulator/control"
+	"github.com/nthlayer/nthlayer/pkg/simulator/cortex"
+	"github.com/nthlayer/nthlayer/pkg/simulator/org"
+	"github.com/nthlayer/nthlayer/pkg/simulator/pagerduty"
+	"github.com/nthlayer/nthlayer/pkg/simulator/slack"
+	"github.com/nthlayer/nthlayer/pkg/testkit"
+	"github.com/nthlayer/nthlayer/pkg/testkit/checker"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+const job = "0190a000-0000-7000-8000-000000000001"
+
+// sources is a schema with a run in it, and the three simulators with one team.
+func sources(t *testing.T) (checker.Sources, http.Handler) {
+	o, err := org.Decode(strings.NewReader(`{"people":["ann","bob"],"teams":[{"tag":"team-a","name":"a","org":"acme","description":"A","maintainers":["ann"],"members":["bob"]}]}`))
+	require.NoError(t, err)
+	source, target, chat := cortex.New(cortex.Options{}), pagerduty.New(pagerduty.Options{Token: "key"}), slack.New(slack.Options{Token: "bot"})
+	require.NoError(t, source.LoadOrg(o))
+	require.NoError(t, target.LoadOrg(o))
+	var urls []string
+	for _, h := range []http.Handler{source, target, chat} {
+		server := httptest.NewServer(h)
+		t.Cleanup(server.Close)
+		urls = append(urls, server.URL)
+	}
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ask(t, chat, http.MethodPost, "/api/chat.postMessage", "Bearer bot", "application/json",
+		`{"channel":"C0OWNERSHIP","text":"hello","metadata":{"event_type":"x","event_payload":{"delivery_key":"key-1"}}}`)
+	return checker.Sources{Database: testkit.Postgres(t), Cortex: urls[0], PagerDuty: urls[1], Slack: urls[2]}, target
+}
+
+func ask(t *testing.T, h http.Handler, method, path, credential, media, body string) {
+	t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Authorization", credential)
+	r.Header.Set("Content-Type", media)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	require.Less(t, w.Code, 300, w.Body.String())
+}
+
+func TestGather_ReadsBothSides(t *testing.T) {
+	s, target := sources(t)
+	require.NoError(t, s.InstallClaimLog(t.Context()))
+	require.NoError(t, s.InstallClaimLog(t.Context()), "twice is once")
+	known, err := s.KnownTeams(t.Context())
+	require.NoError(t, err)
+	require.Len(t, known, 1)
+
+	conn, err := pgx.Connect(t.Context(), s.Database)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	for _, sql := range []string{
+		`SET application_name = 'worker-2'`,
+		`INSERT INTO runs (job_id, type, team_id, status, requested_by, idempotency_key, request) VALUES ('` + job + `', 'reconcile', 'team-a', 'queued', 'dev', 'k1', '{}')`,
+		`INSERT INTO leases (team_id, job_id, owner, fence, until) VALUES ('team-a', '` + job + `', 'o', 1, now())`,
+		`UPDATE leases SET until = now() + interval '1 s'`, // renewed: no claim
+		`UPDATE leases SET fence = 2`,
+		`INSERT INTO deliveries (delivery_key, job_id, medium, channel, payload) VALUES ('key-1', '` + job + `', 'slack', 'C', '{}')`,
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		require.NoError(t, err, sql)
+	}
+	var id, user string
+	for id = range known {
+	}
+	e, err := s.Gather(t.Context())
+	require.NoError(t, err)
+	for u, email := range e.People {
+		if email == "bob@example.org" {
+			user = u
+		}
+	}
+	ask(t, control.Via("worker-2", target), http.MethodDelete, "/teams/"+id+"/users/"+user, "Token token=key", "application/json", "")
+
+	e, err = s.Gather(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]checker.Run{job: {Team: "team-a", Key: "k1", Status: "queued"}}, e.Runs)
+	require.Len(t, e.Claims, 2)
+	require.Equal(t, "worker-2", e.Claims[1].Worker)
+	require.Equal(t, map[string]string{"ann@example.org": "manager", "bob@example.org": "responder"}, e.Declared["team-a"])
+	require.Equal(t, []checker.Delivery{{Key: "key-1", Status: "pending"}}, e.Deliveries)
+	require.Equal(t, "key-1", e.Messages[0].Key)
+	require.Len(t, e.PagerDuty, 1)
+	require.Equal(t, "worker-2", e.PagerDuty[0].Via)
+	require.Equal(t, "remove_member "+id+" "+user, e.PagerDuty[0].Effect)
+
+	l, err := s.Look(t.Context(), job, "team-a")
+	require.NoError(t, err)
+	require.Equal(t, "acme/a (A): ann@example.org=manager bob@example.org=responder", l.Want)
+	require.Equal(t, "acme/a (A): ann@example.org=manager", l.Have)
+	l, err = s.Look(t.Context(), job, "team-b")
+	require.NoError(t, err)
+	require.NotEqual(t, l.Want, l.Have)
+}
