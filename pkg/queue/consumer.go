@@ -111,8 +111,8 @@ func (c *Consumer) receiveUntil(ctx context.Context, r *session) {
 		if !ok {
 			return
 		}
-		asked := time.Now()
 		messages, err := c.receive(ctx, free)
+		answered := time.Now() // a long poll hides what it brings when it ends, not when it began
 		if err != nil {
 			r.slots.give(free)
 			if ctx.Err() != nil {
@@ -126,7 +126,7 @@ func (c *Consumer) receiveUntil(ctx context.Context, r *session) {
 			continue
 		}
 		pause.Reset()
-		lines := r.lines(messages, asked)
+		lines := r.lines(messages, answered)
 		r.slots.give(free - len(lines)) // a line needs one slot, however long it is
 		for _, line := range lines {
 			r.start(line)

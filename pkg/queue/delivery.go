@@ -27,13 +27,13 @@ type delivery struct {
 
 // lines sorts messages by group: each line is worked on in order, lines side by side. Messages without a group stand
 // alone. The keeper holds every message from now on, also those that wait in their line.
-func (r *session) lines(messages []types.Message, asked time.Time) [][]*delivery {
+func (r *session) lines(messages []types.Message, answered time.Time) [][]*delivery {
 	var lines [][]*delivery
 	place := make(map[string]int)
 	for _, m := range messages {
 		d := &delivery{message: received(r.queue, m), receipt: m.ReceiptHandle}
 		d.ctx, d.cancel = context.WithCancelCause(r.work)
-		r.keeper.hold(d, asked)
+		r.keeper.hold(d, answered)
 		at, ok := place[d.message.Group]
 		if d.message.Group == "" || !ok {
 			at = len(lines)

@@ -30,16 +30,16 @@ func newKeeper(c *Consumer) *keeper {
 	return &keeper{Consumer: c, quit: make(chan struct{}), held: make(map[*delivery]struct{})}
 }
 
-// hold keeps a message that was asked for at a time; it is surely hidden for its visibility from then on.
-func (k *keeper) hold(d *delivery, asked time.Time) {
-	d.lost = time.AfterFunc(k.left(asked), func() { d.cancel(errLost) })
+// hold keeps a message that came with an answer.
+func (k *keeper) hold(d *delivery, answered time.Time) {
+	d.lost = time.AfterFunc(k.left(answered), func() { d.cancel(errLost) })
 	k.mu.Lock()
 	k.held[d] = struct{}{}
 	k.mu.Unlock()
 }
 
-// left is how long a message stays hidden that was hidden by a call begun at a time.
-func (k *keeper) left(asked time.Time) time.Duration { return time.Until(asked.Add(k.opts.Visibility)) }
+// left is how long a message stays hidden that was hidden at a time.
+func (k *keeper) left(hidden time.Time) time.Duration { return time.Until(hidden.Add(k.opts.Visibility)) }
 
 // drop lets a message go; ok is false if it was gone already.
 func (k *keeper) drop(d *delivery) (ok bool) {

@@ -99,6 +99,25 @@ func TestKeeper_NoHeartbeatArrives_HandlerIsStoppedBeforeTheMessageComesBack(t *
 	})
 }
 
+// A message that ends a long poll is hidden from then on, not from when the poll began.
+func TestConsumer_MessageEndsALongPoll_HasItsWholeVisibility(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client := newBubble(t)
+		handled := make(chan int)
+		stop := consume(t, client, ConsumerOptions{Visibility: 2 * time.Second}, func(ctx context.Context, m Received) error {
+			time.Sleep(time.Second)
+			handled <- m.ReceiveCount
+			return ctx.Err()
+		})
+		require.Equal(t, 1, <-handled)
+		time.Sleep(15 * time.Second) // into the poll
+		_, err := NewProducer(client).Send(t.Context(), []Message{{Queue: timed, Group: "g", Dedup: "2", Body: []byte("y")}})
+		require.NoError(t, err)
+		require.Equal(t, 1, <-handled, "it came back although its handler was at work")
+		stop()
+	})
+}
+
 func TestConsumer_HandlerKeepsFailing_WaitsGrowToFiveMinutesAndNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, client := newBubble(t)

@@ -174,14 +174,17 @@ func (c *Claim) SaveLink(ctx context.Context, l Link) error {
 }
 
 // Record seals findings into the trail, each (job, change) once. One transaction; writers to the trail wait for each
-// other on its head.
+// other on its head, which is why it comes first: who waits holds nothing yet, and can still renew its lease.
 func (c *Claim) Record(ctx context.Context, findings []trail.Finding) error {
 	if len(findings) == 0 {
 		return nil
 	}
-	return c.tx(ctx, "record findings", func(q *db.Queries) error {
+	return c.store.tx(ctx, "record findings", func(q *db.Queries) error {
 		row, err := q.LockTrailHead(ctx)
 		if err != nil {
+			return err
+		}
+		if err := c.hold(ctx, q); err != nil {
 			return err
 		}
 		recorded, err := q.RecordedChanges(ctx, c.Run.JobID)
@@ -342,15 +345,20 @@ func (c *Claim) Defer(ctx context.Context, d Postponement) error {
 // tx runs f in a transaction that holds the lease's row, or fails with Fenced where the lease is not ours any more.
 func (c *Claim) tx(ctx context.Context, what string, f func(*db.Queries) error) error {
 	return c.store.tx(ctx, what, func(q *db.Queries) error {
-		_, err := q.HoldLease(ctx, db.HoldLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
-		if errors.Is(err, pgx.ErrNoRows) {
-			return c.fenced()
-		}
-		if err != nil {
+		if err := c.hold(ctx, q); err != nil {
 			return err
 		}
 		return f(q)
 	})
+}
+
+// hold locks the lease for the rest of the transaction and proves that it is still ours.
+func (c *Claim) hold(ctx context.Context, q *db.Queries) error {
+	_, err := q.HoldLease(ctx, db.HoldLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c.fenced()
+	}
+	return err
 }
 
 func (c *Claim) written(held int64, err error, what string) error {

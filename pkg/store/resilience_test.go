@@ -362,3 +362,66 @@ func TestEncode_TextThatPostgreSQLRefuses_IsReplaced(t *testing.T) {
 		Declared: &ownership.Desired{TeamID: "payments", Name: name, Members: []ownership.Member{{Name: name}}},
 	}))
 }
+
+// A process that is frozen while it seals findings holds the trail's head. The database ends its session, and everybody
+// else goes on, each with its own lease renewed meanwhile.
+func TestRecord_AnotherProcessIsFrozenInTheMiddle_OthersGoOn(t *testing.T) {
+	s, db := open(t)
+	frozen, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = frozen.Exec(t.Context(), "SET LOCAL idle_in_transaction_session_timeout = '3s'") // as every transaction of the store does
+	require.NoError(t, err)
+	_, err = frozen.Exec(t.Context(), "SELECT FROM trail_head FOR UPDATE")
+	require.NoError(t, err)
+
+	c := claim(t, s, accept(t, s, "payments"))
+	sealed := make(chan struct{})
+	go func() {
+		defer close(sealed)
+		record(t, c, "a")
+	}()
+	renewals := 0
+	for done := false; !done; renewals++ {
+		require.NoError(t, renew(t, c), "whoever waits for the head can still renew its lease")
+		select {
+		case <-sealed:
+			done = true
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	require.Greater(t, renewals, 10)
+	require.Error(t, frozen.Commit(t.Context()), "its session is gone")
+}
+
+func TestTransactions_AreBoundedByTheServer(t *testing.T) {
+	s, db := open(t)
+	var idle string
+	c := claim(t, s, accept(t, s, "payments"))
+	exec(t, db, `
+		CREATE TABLE seen (idle text);
+		CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN INSERT INTO seen VALUES (current_setting('idle_in_transaction_session_timeout')); RETURN NEW; END $$;
+		CREATE TRIGGER look BEFORE INSERT ON findings FOR EACH ROW EXECUTE FUNCTION look()`)
+	record(t, c, "a")
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT idle FROM seen").Scan(&idle))
+	require.Equal(t, "3s", idle)
+}
+
+func TestAnnounce_WorkerGone_IsNotWaitedForLongerEachTime(t *testing.T) {
+	s, db := open(t)
+	o := s.NewOutbox("reconcile.fifo", "notifications.fifo", 10*time.Second)
+	id := accept(t, s, "payments")
+	claim(t, s, id)
+	exec(t, db, "UPDATE leases SET until = now() - interval '1 second'")
+	for range 5 {
+		exec(t, db, "UPDATE runs SET announced_at = now() - interval '11 seconds'")
+		n, err := o.Announce(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
+	require.Equal(t, 6, count(t, db, "SELECT announcements FROM runs"))
+	exec(t, db, "UPDATE runs SET status = 'queued', announced_at = now() - interval '11 seconds'")
+	n, err := o.Announce(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n, "one that was never begun may be behind a backlog")
+}

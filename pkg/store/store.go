@@ -46,6 +46,7 @@ func Open(ctx context.Context, url config.Secret, opts Options) (*Store, error) 
 	// The application's words have to come back even if a connection died with the server it was made to.
 	cfg.HealthCheckPeriod = 5 * time.Second
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "60s"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, wrap(err, "open the database")
@@ -64,9 +65,14 @@ func (s *Store) Close() { s.pool.Close() }
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return wrap(s.pool.Ping(ctx), "ping the database") }
 
+// A process that is frozen in the middle of a transaction must not hold up all others until it wakes: the server ends a
+// session that does nothing in a transaction for so long. One statement more would be one round trip more, so it comes
+// with BEGIN. A relay's transactions wait for SQS and are not held to it.
+var brief = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '3s'; SET LOCAL lock_timeout = '15s'"}
+
 // tx runs f in a transaction that commits when f succeeds.
 func (s *Store) tx(ctx context.Context, what string, f func(*db.Queries) error) error {
-	return wrap(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return f(s.q.WithTx(tx)) }), what)
+	return wrap(pgx.BeginTxFunc(ctx, s.pool, brief, func(tx pgx.Tx) error { return f(s.q.WithTx(tx)) }), what)
 }
 
 // wrap turns a driver's error into a fault. What is a fault already stays as it is.

@@ -128,13 +128,15 @@ DELETE FROM outbox WHERE id = any(@ids::bigint[]);
 
 -- name: AnnounceStranded :execrows
 -- A run that is due but that nobody works on is announced again, so that a queue that lost everything loses nothing.
--- The pause doubles with each announcement: a long backlog is not a reason to fill the queue with duplicates.
+-- The pause doubles with each announcement: a long backlog is not a reason to fill the queue with duplicates. A run whose
+-- worker is gone is behind no backlog.
 WITH stranded AS (
     SELECT runs.job_id FROM runs
     LEFT JOIN leases ON leases.team_id = runs.team_id AND leases.job_id = runs.job_id AND leases.until > now()
     WHERE runs.status IN ('queued', 'running')
       AND runs.available_at <= now()
-      AND runs.announced_at <= now() - least(power(2, least(runs.announcements - 1, 6)) * @pause::interval, interval '10 minutes')
+      AND runs.announced_at <= now() - CASE WHEN runs.status = 'running' THEN @pause::interval
+          ELSE least(power(2, least(runs.announcements - 1, 6)) * @pause::interval, interval '10 minutes') END
       AND leases.team_id IS NULL
     ORDER BY runs.announced_at
     LIMIT 500

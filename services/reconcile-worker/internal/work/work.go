@@ -177,6 +177,9 @@ func (w *Worker) attempt(ctx context.Context, claim *store.Claim, claimed time.T
 	w.poke()
 	w.ended.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
 	w.took.Record(ctx, time.Since(claimed).Seconds(), metric.WithAttributes(attribute.String("outcome", outcome)))
+	if outcome == fenced { // somebody else has the run, or nobody: the message comes back to find out
+		return queue.Retry(w.opts.Terms.Lease, err)
+	}
 	return err
 }
 
@@ -223,7 +226,7 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 		return ended, nil
 	case fault.Is(err, fault.Fenced):
 		w.log.WarnContext(ctx, "run lost to another worker", "error", err)
-		return "fenced", nil
+		return fenced, nil
 	case reason == runCanceled:
 		w.log.InfoContext(ctx, "run canceled", "why", text)
 		return store.Canceled, w.abandon(ctx, job, state, store.Canceled, err)
@@ -243,6 +246,9 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 		return store.DeadLettered, w.abandon(ctx, job, state, store.DeadLettered, err)
 	}
 }
+
+// fenced is how an attempt ends whose run is not ours any more.
+const fenced = "fenced"
 
 // settleWithin is enough for a last look at the target and for the end.
 const settleWithin = 20 * time.Second
