@@ -9,7 +9,7 @@
 // What it takes care of:
 //
 //   - Passing errors (fault.Passing) are tried again with growing waits, or when the server says. A request that starts
-//     work carries one idempotency key through all its tries, so it starts work once.
+//     work carries one idempotency key through all its tries, so it starts work once. WithPatience bounds the waits.
 //   - A broken watch goes on after the last event that was seen.
 //   - Every call has a deadline: the context's, or 90 s.
 //   - Errors are faults (package fault), with the kind, reason and fields that the server gave.
@@ -87,6 +87,13 @@ func WithCA(file string) Option {
 // WithPlaintext connects without TLS. It is refused for other machines than this one.
 func WithPlaintext() Option {
 	return func(o *options) error { o.plaintext = true; return nil }
+}
+
+// WithPatience bounds what is waited between all the tries of a call; of a watch, between two events. A server that asks
+// for more is not waited for: the error comes back at once and says when to come again (fault.Error's RetryAfter). It is
+// for callers with a person in front of them; without it the deadline alone bounds the wait.
+func WithPatience(most time.Duration) Option {
+	return func(o *options) error { o.retry.patience = most; return nil }
 }
 
 // WithDialOptions adds options of gRPC's own, for example a stats handler for traces.

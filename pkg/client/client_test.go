@@ -124,7 +124,7 @@ func (w *waits) sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-func start(t *testing.T) (*api, *client.Client, *waits) {
+func start(t *testing.T, more ...client.Option) (*api, *client.Client, *waits) {
 	a, w := &api{}, &waits{}
 	verify := func(_ context.Context, token string) (auth.Principal, error) {
 		return auth.Principal{Subject: "u", Scopes: []string{token}}, nil
@@ -143,7 +143,8 @@ func start(t *testing.T) (*api, *client.Client, *waits) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, lis) }()
 	t.Cleanup(func() { cancel(); require.NoError(t, <-served) })
-	c, err := client.New(lis.Addr().String(), client.WithPlaintext(), client.WithToken(client.StaticToken("nthlayer/admin")), client.WithSleep(w.sleep))
+	options := []client.Option{client.WithPlaintext(), client.WithToken(client.StaticToken("nthlayer/admin")), client.WithSleep(w.sleep)}
+	c, err := client.New(lis.Addr().String(), append(options, more...)...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return a, c, w
@@ -202,6 +203,73 @@ func TestCalls_DeadlineBeforeTheNextTry_GivesTheErrorNotTheDeadline(t *testing.T
 	_, err := c.Teams.GetTeam(t.Context(), &v1.GetTeamRequest{TeamId: "x"})
 	require.Equal(t, fault.Throttled, fault.KindOf(err))
 	require.Empty(t, w.all)
+}
+
+func TestPatience_LongerWaitAskedFor_ErrorComesBackWithIt(t *testing.T) {
+	breaker := func() error {
+		return fault.New(fault.Unavailable, "Cortex is not asked for now", nil).WithRetryAfter(34 * time.Second)
+	}
+	a, c, w := start(t, client.WithPatience(5*time.Second))
+	a.fail = []error{breaker()}
+	_, err := c.Teams.GetTeam(t.Context(), &v1.GetTeamRequest{TeamId: "x"})
+	f, ok := fault.As(err)
+	require.True(t, ok)
+	require.Equal(t, 34*time.Second, f.RetryAfter)
+	require.Empty(t, w.all)
+
+	a, c, w = start(t) // the control: without it, a program waits as it is asked to
+	a.fail = []error{breaker()}
+	_, err = c.Teams.GetTeam(t.Context(), &v1.GetTeamRequest{TeamId: "x"})
+	require.NoError(t, err)
+	require.Equal(t, []time.Duration{34 * time.Second}, w.all)
+}
+
+func TestPatience_BoundsWhatACallWaitsInAll_UnderOneKey(t *testing.T) {
+	a, c, w := start(t, client.WithPatience(5*time.Second))
+	for range 4 {
+		a.fail = append(a.fail, fault.New(fault.Throttled, "slow down", nil).WithRetryAfter(2*time.Second))
+	}
+	_, err := c.Reconcile(t.Context(), "", &v1.ReconcileTeamRequest{TeamId: "payments"})
+	require.Equal(t, fault.Throttled, fault.KindOf(err))
+	require.Equal(t, []time.Duration{2 * time.Second, 2 * time.Second}, w.all)
+	require.Len(t, a.keys, 3)
+	require.Equal(t, a.keys[0], a.keys[2])
+}
+
+func TestPatience_OfAWatch_BeginsAnewWithEachEvent(t *testing.T) {
+	a, c, w := start(t, client.WithPatience(3*time.Second))
+	slow := func() error {
+		return fault.New(fault.Unavailable, "connect again", nil).WithRetryAfter(2 * time.Second)
+	}
+	a.fail = []error{slow(), slow()}
+	for _, err := range c.Watch(t.Context(), job, 0) {
+		require.NoError(t, err)
+	}
+	require.Equal(t, []time.Duration{2 * time.Second, 2 * time.Second}, w.all)
+}
+
+func TestUnreached_TellsTheConnectionFromWhatWasAnswered(t *testing.T) {
+	a, c, w := start(t)
+	a.fail = []error{away(), away(), away(), away(), away()}
+	_, err := c.Teams.GetTeam(t.Context(), &v1.GetTeamRequest{TeamId: "x"})
+	require.Equal(t, fault.Unavailable, fault.KindOf(err))
+	require.False(t, client.Unreached(err), "NthLayer answered: what it needs is away")
+
+	overTLS, err := client.New(c.Target(), client.WithSleep(w.sleep))
+	require.NoError(t, err)
+	defer overTLS.Close()
+	nobody, err := client.New("127.0.0.1:1", client.WithPlaintext(), client.WithSleep(w.sleep))
+	require.NoError(t, err)
+	defer nobody.Close()
+	for _, at := range []*client.Client{overTLS, nobody} {
+		_, err = at.Teams.GetTeam(t.Context(), &v1.GetTeamRequest{TeamId: "x"})
+		require.True(t, client.Unreached(fmt.Errorf("show the team: %w", err)), "%v", err)
+		for _, err = range at.Watch(t.Context(), job, 0) {
+		}
+		require.True(t, client.Unreached(err), "%v", err)
+	}
+	require.False(t, client.Unreached(fault.New(fault.Unavailable, "the database is away", fmt.Errorf("dial"))))
+	require.False(t, client.Unreached(nil))
 }
 
 func TestResend_PassingError_IsNotRepeated(t *testing.T) {

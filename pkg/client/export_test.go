@@ -8,7 +8,7 @@ import (
 // WithSleep replaces waiting, and takes chance out of it.
 func WithSleep(sleep func(context.Context, time.Duration) error) Option {
 	return func(o *options) error {
-		o.retry = retry{sleep: sleep, random: func() float64 { return 0 }}
+		o.retry.sleep, o.retry.random = sleep, func() float64 { return 0 }
 		return nil
 	}
 }

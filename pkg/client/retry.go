@@ -19,19 +19,17 @@ const (
 
 // retry tries calls again that failed for a passing reason.
 type retry struct {
-	sleep  func(context.Context, time.Duration) error
-	random func() float64 // in [0, 1)
+	sleep    func(context.Context, time.Duration) error
+	random   func() float64 // in [0, 1)
+	patience time.Duration  // the most to wait between all the tries of a call; 0: as long as the call may take
 }
 
 func newRetry() retry { return retry{sleep: sleep, random: rand.Float64} }
 
 func (r retry) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	for try := 1; ; try++ {
+	for tries := (tries{retry: r}); ; {
 		err := invoke(ctx, method, req, reply, cc, opts...)
-		if err == nil || try == maxTries || !repeatable(method) || !passing(ctx, err) {
-			return err
-		}
-		if r.wait(ctx, try, err) != nil {
+		if err == nil || !repeatable(method) || !tries.again(ctx, err) {
 			return err // what went wrong says more than that time ran out
 		}
 	}
@@ -46,18 +44,34 @@ func passing(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && fault.Passing(err) && !fault.Is(err, fault.Canceled)
 }
 
-// wait waits as long as the server asked for, or longer with each try: 0.2 s, 0.4 s, … with up to half of it taken off,
-// so that clients that failed together do not come back together. A deadline that comes before is not waited for.
-func (r retry) wait(ctx context.Context, try int, err error) error {
-	pause := min(firstWait<<min(try-1, 10), longest)
-	pause -= time.Duration(r.random() * float64(pause) / 2)
+// tries are those of one call, and what was waited between them.
+type tries struct {
+	retry
+	failed int
+	waited time.Duration
+}
+
+// again waits as long as the server asked for, or longer with each try: 0.2 s, 0.4 s, … with up to half of it taken off,
+// so that clients that failed together do not come back together. It says whether to try again: not for errors that do
+// not pass, not where the wait would outlast the deadline or the patience.
+func (t *tries) again(ctx context.Context, err error) bool {
+	t.failed++
+	if t.failed == maxTries || !passing(ctx, err) {
+		return false
+	}
+	pause := min(firstWait<<min(t.failed-1, 10), longest)
+	pause -= time.Duration(t.random() * float64(pause) / 2)
 	if f, ok := fault.As(err); ok && f.RetryAfter > pause {
 		pause = f.RetryAfter
 	}
-	if deadline, set := ctx.Deadline(); set && time.Until(deadline) < pause {
-		return context.DeadlineExceeded
+	t.waited += pause
+	if t.patience > 0 && t.waited > t.patience {
+		return false
 	}
-	return r.sleep(ctx, pause)
+	if deadline, set := ctx.Deadline(); set && time.Until(deadline) < pause {
+		return false
+	}
+	return t.sleep(ctx, pause) == nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -24,20 +24,19 @@ func Ends(kind string) bool {
 // thing it gives.
 func (c *Client) Watch(ctx context.Context, jobID string, after int64) iter.Seq2[*nthlayerv1.RunEvent, error] {
 	return func(yield func(*nthlayerv1.RunEvent, error) bool) {
-		for try := 1; ; {
+		for tries := (tries{retry: c.retry}); ; {
 			seen := after
 			ended, err := c.watchOnce(ctx, jobID, &after, yield)
 			if ended {
 				return
 			}
 			if after > seen {
-				try = 1 // it made progress: the next failure is a new one
+				tries.failed, tries.waited = 0, 0 // it made progress: the next failure is a new one
 			}
-			if try == maxTries || !passing(ctx, err) || c.retry.wait(ctx, try, err) != nil {
+			if !tries.again(ctx, err) {
 				yield(nil, err)
 				return
 			}
-			try++
 		}
 	}
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"log/slog"
+	"regexp"
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -56,9 +57,20 @@ func particulars(f *fault.Error, err error) []slog.Attr {
 	if f.Kind == fault.Invalid {
 		fields := make([]string, 0, len(f.Violations))
 		for _, v := range f.Violations {
-			fields = append(fields, v.Field)
+			fields = append(fields, FieldForLog(v.Field))
 		}
 		return []slog.Attr{slog.Any("fields", fields)}
 	}
 	return []slog.Attr{slog.String("error", err.Error())}
+}
+
+var fieldName = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,100}$`)
+
+// FieldForLog is a field's name as it may stand in a log. Callers invent names, too: an unknown field may be anything, an
+// address for example.
+func FieldForLog(name string) string {
+	if fieldName.MatchString(name) {
+		return name
+	}
+	return "(no field's name)"
 }

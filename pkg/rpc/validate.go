@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -34,10 +35,46 @@ func violations(broken *protovalidate.ValidationError) *fault.Error {
 	for _, v := range broken.Violations {
 		all = append(all, fault.Violation{
 			Field:       protovalidate.FieldPathString(v.Proto.GetField()),
-			Description: v.Proto.GetMessage(),
+			Description: inWords(v),
 		})
 	}
 	f := fault.Field(all[0].Field, all[0].Description)
 	f.Violations = all
 	return f
+}
+
+// patternWords says what the patterns of the .proto files allow: a regular expression is no answer to a person.
+var patternWords = map[string]string{
+	`^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$`:    "must be 1 to 128 letters, digits or . _ / - and begin with a letter or a digit",
+	`^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$`: "must be up to 128 letters, digits or . _ / - and begin with a letter or a digit",
+	`^[A-Za-z0-9._-]{1,128}$`:                "must be 1 to 128 letters, digits or . _ -",
+	`^[A-Za-z0-9_-]*$`:                       "must be letters, digits or _ -",
+	`^[A-Z0-9_]{0,64}$`:                      "must be up to 64 capital letters, digits or _",
+	`^[^\p{Cc}]*$`:                           "must not hold line breaks or other control characters",
+	`^[^\p{Cc}]+$`:                           "must not be empty, and not hold line breaks or other control characters",
+}
+
+// inWords is a violation as a person would put it.
+func inWords(v *protovalidate.Violation) string {
+	switch v.Proto.GetRuleId() {
+	case "string.pattern":
+		if words, ok := patternWords[v.RuleValue.String()]; ok {
+			return words
+		}
+	case "string.in":
+		list, leftOut := v.RuleValue.List(), ""
+		var allowed []string
+		for i := range list.Len() {
+			if value := list.Get(i).String(); value != "" {
+				allowed = append(allowed, value)
+			} else {
+				leftOut = ", or left out"
+			}
+		}
+		if len(allowed) == 1 {
+			return "must be " + allowed[0] + leftOut
+		}
+		return "must be one of " + strings.Join(allowed, ", ") + leftOut
+	}
+	return v.Proto.GetMessage()
 }

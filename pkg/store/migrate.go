@@ -2,12 +2,12 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -29,12 +29,18 @@ func Migrations() fs.FS {
 }
 
 // Migrate brings the database to the schema of this program and says which version that is. Several at once wait for
-// each other (an advisory lock).
+// each other (an advisory lock). A database that is newer than the program is left as it is, and is an error.
 func Migrate(ctx context.Context, url config.Secret) (version int64, err error) {
-	conn, err := sql.Open("pgx", url.Reveal())
+	cfg, err := pgx.ParseConfig(url.Reveal())
 	if err != nil {
+		// The driver's text can hold parts of the URL, and with them the password.
 		return 0, fault.Field("NTHLAYER_DATABASE_URL", "is not a PostgreSQL URL such as postgres://user:password@host:5432/nthlayer")
 	}
+	want, err := newestMigration()
+	if err != nil {
+		return 0, err
+	}
+	conn := stdlib.OpenDB(*cfg)
 	defer func() { _ = conn.Close() }()
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
@@ -44,10 +50,22 @@ func Migrate(ctx context.Context, url config.Secret) (version int64, err error) 
 	if err != nil {
 		return 0, fault.New(fault.Internal, "read the migrations", err)
 	}
+	if version, err = provider.GetDBVersion(ctx); err != nil {
+		return 0, wrap(err, "read the schema version")
+	}
+	if version > want {
+		return version, wrongSchema(version, want)
+	}
 	if _, err := provider.Up(ctx); err != nil {
 		return 0, wrap(err, "migrate the database")
 	}
-	return provider.GetDBVersion(ctx)
+	if version, err = provider.GetDBVersion(ctx); err != nil {
+		return 0, wrap(err, "read the schema version")
+	}
+	if version != want { // a newer program migrated beside us
+		return version, wrongSchema(version, want)
+	}
+	return version, nil
 }
 
 // checkVersion compares the database's schema version with the newest one this program knows.
@@ -62,11 +80,18 @@ func (s *Store) checkVersion(ctx context.Context) error {
 		return wrap(err, "read the schema version")
 	}
 	if have != want {
-		return fault.New(fault.Precondition,
-			fmt.Sprintf("the database has schema version %d, this program needs %d: run `nthlayer migrate`", have, want), nil).
-			WithReason("SCHEMA_VERSION")
+		return wrongSchema(have, want)
 	}
 	return nil
+}
+
+// wrongSchema says what brings the two together: migrations go forward only, so a newer database wants a newer program.
+func wrongSchema(have, want int64) error {
+	text := fmt.Sprintf("the database has schema version %d, this program needs %d: run `nthlayer migrate`", have, want)
+	if have > want {
+		text = fmt.Sprintf("the database has schema version %d and is newer than this program, which knows %d: a newer program is needed", have, want)
+	}
+	return fault.New(fault.Precondition, text, nil).WithReason("SCHEMA_VERSION")
 }
 
 func newestMigration() (int64, error) {
@@ -86,6 +111,3 @@ func newestMigration() (int64, error) {
 }
 
 func isUndefinedTable(err error) bool { return strings.Contains(err.Error(), "42P01") }
-
-// The driver registers itself as "pgx" when imported.
-var _ = stdlib.GetDefaultDriver

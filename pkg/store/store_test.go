@@ -592,17 +592,6 @@ func TestClaimChore_OneOfManyInAPeriod(t *testing.T) {
 	require.True(t, got)
 }
 
-func TestOpen_WrongSchemaVersion_SaysWhatToDo(t *testing.T) {
-	url := testkit.Postgres(t)
-	direct, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	exec(t, direct, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)")
-	require.NoError(t, direct.Close(t.Context()))
-	_, err = store.Open(t.Context(), config.NewSecret(url), store.Options{})
-	require.Equal(t, "SCHEMA_VERSION", fault.ReasonOf(err))
-	require.ErrorContains(t, err, "nthlayer migrate")
-}
-
 func TestOpen_BadURL_KeepsThePassword(t *testing.T) {
 	_, err := store.Open(t.Context(), config.NewSecret("postgres://u:hunter2@[::1"), store.Options{})
 	require.Error(t, err)

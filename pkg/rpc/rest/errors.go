@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/rpc/apijson"
 	"github.com/nthlayer/nthlayer/pkg/rpc/grpcfault"
 )
 
@@ -32,40 +34,41 @@ func callFailed(log *slog.Logger) runtime.ErrorHandlerFunc {
 		}
 		s := status.Convert(err)
 		if s.Code() == codes.InvalidArgument && len(s.Details()) == 0 {
-			refuse(w, r, log, http.StatusBadRequest, untranslatable(s.Message()))
+			refuse(w, r, log, http.StatusBadRequest, untranslatable(r, s.Message()))
 			return
 		}
 		write(w, runtime.HTTPStatusFromCode(s.Code()), s)
 	}
 }
 
-// untranslatable finds the field in what protojson and the gateway say of a request, for example
-// `proto: (line 1:2): unknown field "teem_id"` or `parsing field "page_size": strconv…`.
-func untranslatable(message string) *fault.Error {
-	message = strings.TrimSpace(strings.TrimPrefix(strings.ReplaceAll(message, "\u00a0", " "), "proto:"))
-	field := "body"
-	if found := regexp.MustCompile(`field "?([A-Za-z0-9_.-]+)"?`).FindStringSubmatch(message); found != nil {
-		field = found[1]
-		if !strings.Contains(message, "unknown field") { // protojson says dryRun of a dry_run that it knows
-			field = protoName(field)
-			message = strings.Replace(message, found[1], field, 1)
+// misread stands in what the gateway says of a query, for example `parsing field "page_size": strconv…`.
+var misread = regexp.MustCompile(`field "?([A-Za-z0-9_.-]+)"?`)
+
+// untranslatable names what of the request is not the message.
+func untranslatable(r *http.Request, message string) *fault.Error {
+	if b, ok := r.Body.(*body); ok && b.problem != nil {
+		var mismatch *apijson.MismatchError
+		if errors.As(b.problem, &mismatch) {
+			return fault.Field(cmp.Or(mismatch.Path, "body"), mismatch.Problem).WithReason("MALFORMED")
 		}
+		return grpcfault.Classify(b.problem)
+	}
+	field := "body"
+	if found := misread.FindStringSubmatch(message); found != nil {
+		field = found[1]
 	}
 	return fault.Field(field, message).WithReason("MALFORMED")
 }
 
-// protoName is the name in the .proto file of a field's JSON name.
-func protoName(jsonName string) string {
-	return regexp.MustCompile(`[A-Z]`).ReplaceAllStringFunc(jsonName, func(c string) string { return "_" + strings.ToLower(c) })
-}
-
-func notRouted(log *slog.Logger) runtime.RoutingErrorHandlerFunc {
+func notRouted(log *slog.Logger, methodsAt func(escapedPath string) []string) runtime.RoutingErrorHandlerFunc {
 	return func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, httpStatus int) {
 		switch httpStatus {
 		case http.StatusNotFound:
 			refuse(w, r, log, httpStatus, fault.New(fault.NotFound, "there is nothing at this path; see /docs", nil).WithReason("NO_SUCH_PATH"))
 		case http.StatusMethodNotAllowed:
-			refuse(w, r, log, httpStatus, fault.New(fault.Invalid, "this path does not take "+method(r)+"; see /docs", nil).WithReason("METHOD_NOT_ALLOWED"))
+			allowed := strings.Join(methodsAt(r.URL.EscapedPath()), ", ")
+			w.Header().Set("Allow", allowed)
+			refuse(w, r, log, httpStatus, fault.New(fault.Invalid, "this path takes "+allowed+"; see /docs", nil).WithReason("METHOD_NOT_ALLOWED"))
 		default:
 			refuse(w, r, log, httpStatus, fault.Field("path", "it is not well-formed"))
 		}
@@ -76,7 +79,7 @@ func notRouted(log *slog.Logger) runtime.RoutingErrorHandlerFunc {
 func refuse(w http.ResponseWriter, r *http.Request, log *slog.Logger, httpStatus int, f *fault.Error) {
 	fields := make([]string, 0, len(f.Violations))
 	for _, v := range f.Violations {
-		fields = append(fields, clip(v.Field))
+		fields = append(fields, rpc.FieldForLog(v.Field))
 	}
 	log.InfoContext(r.Context(), "rest refused", "http_method", method(r), "http_path", clip(r.URL.Path), "http_status", httpStatus,
 		"reason", fault.ReasonOf(f), "fields", fields, "request_id", r.Header.Get(rpc.RequestIDKey))

@@ -45,7 +45,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, fmt.Errorf("rest: docs: %w", err)
 	}
 	root := http.NewServeMux()
-	root.Handle("/", limited(c.Log, api))
+	root.Handle("/", limited(c.Log, heads(api)))
 	root.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprint(w, description)

@@ -7,9 +7,11 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/nthlayer/nthlayer/pkg/rpc/apijson"
 )
 
-// strictJSON takes one JSON value and nothing after it.
+// strictJSON takes one JSON value that is the message, and nothing after it.
 type strictJSON struct{ runtime.JSONPb }
 
 func (j *strictJSON) NewDecoder(r io.Reader) runtime.Decoder {
@@ -22,7 +24,18 @@ func (j *strictJSON) NewDecoder(r io.Reader) runtime.Decoder {
 		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 			return errors.New("there is something after the JSON object")
 		}
-		return j.Unmarshal(raw, into)
+		message, ok := into.(proto.Message)
+		if !ok {
+			return j.Unmarshal(raw, into)
+		}
+		err := apijson.Unmarshal(raw, message)
+		if b, ok := r.(*body); ok {
+			if err == nil {
+				err = b.agreesWithPath(message)
+			}
+			b.problem = err
+		}
+		return err
 	})
 }
 

@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -60,12 +59,12 @@ func limited(log *slog.Logger, next http.Handler) http.Handler {
 			refuse(w, r, log, http.StatusBadRequest, grpcfault.Classify(err))
 			return
 		}
-		body, httpStatus, problem := readBody(w, r)
+		content, httpStatus, problem := readBody(w, r)
 		if problem != nil {
 			refuse(w, r, log, httpStatus, problem)
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body = bodyOf(content)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -89,7 +88,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, int, *fault.Error
 	// A deadline for the body alone: one for the whole connection would cut streams off.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyWithin)) // not on every kind of writer
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	_ = control.SetReadDeadline(time.Time{})
 	var over *http.MaxBytesError
 	switch {
@@ -98,7 +97,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, int, *fault.Error
 	case err != nil:
 		return nil, http.StatusBadRequest, fault.Field("body", "it did not arrive whole")
 	}
-	return body, 0, nil
+	return content, 0, nil
 }
 
 func tooLarge() *fault.Error {

@@ -24,7 +24,7 @@ func newMux(c Config) *runtime.ServeMux {
 		runtime.WithOutgoingHeaderMatcher(returned),
 		runtime.WithOutgoingTrailerMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithErrorHandler(callFailed(c.Log)),
-		runtime.WithRoutingErrorHandler(notRouted(c.Log)),
+		runtime.WithRoutingErrorHandler(notRouted(c.Log, methodsAt(c.Package))),
 		runtime.WithForwardResponseOption(func(_ context.Context, w http.ResponseWriter, answer proto.Message) error {
 			if answer != nil { // nil: the start of a stream
 				if status, ok := c.Statuses[answer.ProtoReflect().Descriptor().FullName()]; ok {
@@ -34,7 +34,7 @@ func newMux(c Config) *runtime.ServeMux {
 			return nil
 		}),
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptSlash),
-		runtime.WithMiddlewares(slashes, knownQuery(c.Package, c.Log), onlyText(c.Log)),
+		runtime.WithMiddlewares(slashes, knowPath, knownQuery(c.Package, c.Log), onlyText(c.Log)),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)

@@ -73,12 +73,19 @@ func (a *api) WatchRun(r *v1.WatchRunRequest, stream grpc.ServerStreamingServer[
 	if r.GetAfterSeq() == 99 {
 		return fault.New(fault.NotFound, "there is no such run", nil)
 	}
-	for event := range a.events {
-		if err := stream.Send(event); err != nil {
-			return err
+	for {
+		select {
+		case event, ok := <-a.events:
+			if !ok {
+				return fault.New(fault.Unavailable, "connect again", nil)
+			}
+			if err := stream.Send(event); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
 		}
 	}
-	return fault.New(fault.Unavailable, "connect again", nil)
 }
 
 type running struct {
@@ -241,11 +248,14 @@ func TestREST_BadRequests_AreClear4xxWithTheFieldNamed(t *testing.T) {
 		"JSON not an object":         {"POST", reconcile, `[1]`, nil, 400, "body"},
 		"JSON and more":              {"POST", reconcile, `{"team_id":"a"} {"x":1}`, nil, 400, "body"},
 		"unknown field":              {"POST", reconcile, `{"teem_id":"a"}`, nil, 400, "teem_id"},
-		"unknown nested field":       {"POST", reconcile, `{"team_id":"a","desired":{"nome":"x"}}`, nil, 400, "nome"},
+		"unknown nested field":       {"POST", reconcile, `{"team_id":"a","desired":{"nome":"x"}}`, nil, 400, "desired.nome"},
 		"duplicate field":            {"POST", reconcile, `{"team_id":"a","team_id":"b"}`, nil, 400, "team_id"},
 		"wrong type":                 {"POST", reconcile, `{"team_id":5}`, nil, 400, "team_id"},
 		"wrong type, bool":           {"POST", reconcile, `{"team_id":"a","dry_run":"yes"}`, nil, 400, "dry_run"},
-		"not UTF-8":                  {"POST", reconcile, "{\"team_id\":\"a\xff\"}", nil, 400, "body"},
+		"wrong type, nested":         {"POST", reconcile, `{"team_id":"a","desired":{"members":[{"email":"a@example.org"},{"role":5}]}}`, nil, 400, "desired.members[1].role"},
+		"no object, nested":          {"POST", reconcile, `{"team_id":"a","desired":{"members":[5]}}`, nil, 400, "desired.members[0]"},
+		"another team in the body":   {"POST", "/v1/teams/a:plan", `{"team_id":"b"}`, nil, 400, "team_id"},
+		"not UTF-8":                  {"POST", reconcile, "{\"team_id\":\"a\xff\"}", nil, 400, "team_id"},
 		"no body":                    {"POST", reconcile, "", nil, 400, "team_id"},
 		"200 characters":             {"POST", reconcile, `{"team_id":"` + strings.Repeat("a", 200) + `"}`, nil, 400, "team_id"},
 		"200 characters in path":     {"GET", "/v1/teams/" + strings.Repeat("a", 200), "", nil, 400, "team_id"},
@@ -300,6 +310,87 @@ func TestREST_BadRequests_AreClear4xxWithTheFieldNamed(t *testing.T) {
 	}
 	require.NotContains(t, r.log.String(), secret, "tokens are never logged")
 	require.NotContains(t, r.log.String(), "ldap", "bodies are never logged")
+}
+
+func TestREST_TeamInTheBody_MayRepeatThePath(t *testing.T) {
+	r := start(t)
+	for path, body := range map[string]string{
+		"/v1/teams/acme%2Fweb:plan": `{"team_id":"acme/web"}`,
+		"/v1/teams/web:plan":        `{"team_id":""}`,
+		"/v1/teams/db:plan":         "",
+	} {
+		resp := r.call("POST", path, body)
+		require.Equal(t, http.StatusOK, resp.StatusCode, path)
+	}
+}
+
+func TestREST_MethodNotAllowed_SaysWhichAre(t *testing.T) {
+	r := start(t)
+	for _, tc := range []struct{ method, path, allow string }{
+		{"DELETE", "/v1/teams/acme%2Fweb", "GET, HEAD"},
+		{"GET", "/v1/teams/reconcile/", ""},
+		{"PUT", "/v1/teams/reconcile", "GET, HEAD, POST"}, // a team may be called so
+		{"PATCH", "/v1/teams", "GET, HEAD"},
+		{"HEAD", "/v1/runs/" + job + "/:cancel", ""},
+	} {
+		resp := r.call(tc.method, tc.path, "")
+		require.Equal(t, tc.allow, resp.Header.Get("Allow"), tc.path)
+		require.Equal(t, tc.allow != "", resp.StatusCode == http.StatusMethodNotAllowed, tc.path)
+	}
+}
+
+func TestREST_Head_IsGetWithoutABody(t *testing.T) {
+	r := start(t)
+	r.api.events = make(chan *v1.RunEvent, 1)
+	r.api.events <- &v1.RunEvent{Seq: 1, Kind: "run_queued"}
+	for path, status := range map[string]int{
+		"/v1/teams/payments":         http.StatusOK,
+		"/v1/teams":                  http.StatusOK,
+		"/v1/teams?pagesize=1":       http.StatusBadRequest,
+		"/v1/runs/17":                http.StatusBadRequest,
+		"/v1/nothing":                http.StatusNotFound,
+		"/healthz":                   http.StatusOK,
+		"/openapi.json":              http.StatusOK,
+		"/v1/runs/" + job + ":watch": http.StatusOK, // and does not wait for the run's end
+	} {
+		resp := r.call("HEAD", path, "")
+		require.Equal(t, status, resp.StatusCode, path)
+		require.Equal(t, "application/json", resp.Header.Get("Content-Type"), path)
+		content, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Empty(t, content, path)
+	}
+}
+
+// net/http answers what it cannot read itself, as text and before any handler.
+func TestREST_NotHTTP_IsRefusedInJSON(t *testing.T) {
+	r := start(t)
+	for name, tc := range map[string]struct {
+		request string
+		status  int
+	}{
+		"%zz in the path": {"GET /v1/teams/%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		"no host":         {"GET /v1/teams HTTP/1.1\r\n\r\n", 400},
+		"blank in a name": {"GET /v1/teams HTTP/1.1\r\nHost: a\r\nA B: c\r\n\r\n", 400},
+		"not HTTP":        {"hello\r\n\r\n", 400},
+		"long headers":    {"GET /v1/teams HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", 431},
+		"odd encoding":    {"POST /v1/teams/reconcile HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: pigeon\r\n\r\n", 501},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, tc.request)
+			require.NoError(t, err)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			require.Equal(t, tc.status, resp.StatusCode)
+			require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+			p := decode[problem](t, resp)
+			require.Equal(t, "MALFORMED", p.Details[0].Reason, "%+v", p)
+		})
+	}
 }
 
 func TestREST_BodyOfUnknownLengthTooLarge_Is413(t *testing.T) {

@@ -20,7 +20,7 @@ func Serve(ctx context.Context, lis net.Listener, handler http.Handler, stopWith
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(lis) }()
+	go func() { served <- server.Serve(jsonRefusals{lis}) }()
 	select {
 	case err := <-served:
 		return err

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/cli"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc/grpcfault"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -34,11 +38,18 @@ type gateway struct {
 	plan   *nthlayerv1.Plan
 	run    *nthlayerv1.Run
 	events []*nthlayerv1.RunEvent
+	hold   func() // called when the events were sent; then the run goes on for ever
+	runs   int    // how many there are
+	teams  []*nthlayerv1.Team
+	away   func() error
 	asked  *nthlayerv1.ReconcileTeamRequest
 	sent   metadata.MD
 }
 
 func (g *gateway) PlanTeam(_ context.Context, req *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
+	if g.away != nil {
+		return nil, g.away()
+	}
 	if g.plan == nil {
 		return nil, status.Errorf(codes.NotFound, "there is no team %s", req.GetTeamId())
 	}
@@ -61,11 +72,38 @@ func (g *gateway) WatchRun(_ *nthlayerv1.WatchRunRequest, stream grpc.ServerStre
 			return err
 		}
 	}
+	if g.hold != nil {
+		g.hold()
+		<-stream.Context().Done()
+	}
 	return nil
+}
+
+func (g *gateway) ListTeams(context.Context, *nthlayerv1.ListTeamsRequest) (*nthlayerv1.ListTeamsResponse, error) {
+	return &nthlayerv1.ListTeamsResponse{Teams: g.teams}, nil
+}
+
+func (g *gateway) ListRuns(_ context.Context, req *nthlayerv1.ListRunsRequest) (*nthlayerv1.ListRunsResponse, error) {
+	from, _ := strconv.Atoi(req.GetPageToken())
+	to := min(from+int(req.GetPageSize()), g.runs)
+	page := &nthlayerv1.ListRunsResponse{}
+	for range to - from {
+		page.Runs = append(page.Runs, &nthlayerv1.Run{JobId: job})
+	}
+	if to < g.runs {
+		page.NextPageToken = strconv.Itoa(to)
+	}
+	return page, nil
 }
 
 // command runs a command line against the gateway.
 func (g *gateway) command(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	return g.commandUntil(t.Context(), t, args...)
+}
+
+// commandUntil is a command during which somebody presses Ctrl-C: when ctx ends.
+func (g *gateway) commandUntil(ctx context.Context, t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -81,14 +119,18 @@ func (g *gateway) command(t *testing.T, args ...string) (code int, out, errs str
 		server.Stop()
 		<-served
 	}()
-	return command(t, append([]string{"--addr", l.Addr().String(), "--plaintext"}, args...)...)
+	return commandUntil(ctx, append([]string{"--addr", l.Addr().String(), "--plaintext"}, args...)...)
 }
 
 func command(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
+	return commandUntil(t.Context(), args...)
+}
+
+func commandUntil(ctx context.Context, args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
 	terminal := cli.Terminal{Out: &o, Err: &e, Environ: []string{"NTHLAYER_TOKEN=secret"}, Now: time.Now}
-	code = cli.Run(t.Context(), terminal, args)
+	code = cli.Run(ctx, terminal, args)
 	return code, o.String(), e.String()
 }
 
@@ -131,10 +173,6 @@ func TestTeamReconcile_DesiredFile_IsSent(t *testing.T) {
 	require.Zero(t, code, errs)
 	require.Equal(t, "ada@example.org", g.asked.GetDesired().GetMembers()[0].GetEmail())
 
-	require.NoError(t, os.WriteFile(path, []byte("people: []\n"), 0o600))
-	code, _, errs = g.command(t, "team", "reconcile", "storage", "--desired", path)
-	require.Equal(t, 1, code)
-	require.Contains(t, errs, "people", "the unknown field is named")
 }
 
 func TestTeamReconcile_Wait_FollowsTheRunToItsEnd(t *testing.T) {
@@ -150,12 +188,45 @@ func TestTeamReconcile_Wait_FollowsTheRunToItsEnd(t *testing.T) {
 		require.Equal(t, want, code, errs)
 		require.Contains(t, out, "run started")
 
-		code, out, _ = g.command(t, "team", "reconcile", "storage", "--wait", "-o", "json")
+		require.Regexp(t, "^accepted as job "+job+"\n", out)
+
+		code, out, errs = g.command(t, "team", "reconcile", "storage", "--wait", "-o", "json")
 		require.Equal(t, want, code)
+		require.Contains(t, errs, job)
 		var run struct{ Status string }
 		require.NoError(t, json.Unmarshal([]byte(out), &run), "scripts get the finished run and nothing else")
 		require.Equal(t, end, run.Status)
 	}
+}
+
+func TestFollow_Interrupted_SaysThatTheRunGoesOnAndHowToSeeIt(t *testing.T) {
+	for _, args := range [][]string{
+		{"team", "reconcile", "storage", "--wait"},
+		{"team", "reconcile", "storage", "--wait", "-o", "json"},
+		{"run", "watch", job},
+		{"run", "watch", job, "-o", "yaml"},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		g := &gateway{events: []*nthlayerv1.RunEvent{{Kind: "run_started", At: timestamppb.Now()}}, hold: interrupt}
+		code, out, errs := g.commandUntil(ctx, t, args...)
+		require.Equal(t, 1, code, args)
+		require.Contains(t, errs, "goes on", args)
+		require.Contains(t, errs, "nthlayer run watch "+job, args)
+		if slices.Contains(args, "-o") {
+			require.Empty(t, out, "scripts get the finished run or nothing")
+		}
+	}
+}
+
+func TestTeamPlan_BreakerOpen_SaysAtOnceWhenToComeBack(t *testing.T) {
+	g := &gateway{away: func() error {
+		return grpcfault.ToStatus(fault.New(fault.Unavailable, "Cortex does not answer", nil).WithRetryAfter(34 * time.Second)).Err()
+	}}
+	began := time.Now()
+	code, _, errs := g.command(t, "team", "plan", "storage")
+	require.Equal(t, 1, code)
+	require.Equal(t, "nthlayer: Cortex does not answer\n  Try again in 34s.\n", errs)
+	require.Less(t, time.Since(began), 20*time.Second)
 }
 
 func TestCommands_WrongUse_SaysHowAndExitsWithOne(t *testing.T) {
@@ -180,18 +251,4 @@ func TestCommands_AllHaveHelp(t *testing.T) {
 	code, out, _ := command(t, "--help")
 	require.Zero(t, code)
 	require.Contains(t, out, "nthlayer demo")
-}
-
-func TestFlowGraph_IsEmbeddedBetweenItsMarkers(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "architecture.md")
-	document := "before\n<!-- nthlayer flow graph -->\nold\n<!-- /nthlayer flow graph -->\nafter\n"
-	require.NoError(t, os.WriteFile(path, []byte(document), 0o600))
-	for range 2 { // a second time changes nothing
-		code, _, errs := command(t, "flow", "graph", "--embed", path)
-		require.Zero(t, code, errs)
-	}
-	got, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Regexp(t, "(?s)^before\n<!-- nthlayer flow graph -->\n```mermaid\nflowchart .*fetch_source.*```\n<!-- /nthlayer flow graph -->\nafter\n$", string(got))
-	require.NotContains(t, string(got), "old")
 }

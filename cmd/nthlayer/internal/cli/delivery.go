@@ -26,13 +26,16 @@ func (a *app) deliveryList() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				req.PageSize = connection.PageSize(limit)
-				deliveries, err := connection.First(limit, api.ListDeliveries(cmd.Context(), req))
+				deliveries, next, err := connection.List(limit, func(size int32, token string) (*nthlayerv1.ListDeliveriesResponse, error) {
+					req.PageSize, req.PageToken = size, token
+					return api.Deliveries.ListDeliveries(cmd.Context(), req)
+				}, (*nthlayerv1.ListDeliveriesResponse).GetDeliveries)
 				if err != nil {
 					return err
 				}
+				a.sayMore(len(deliveries), next)
 				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListDeliveriesResponse{Deliveries: deliveries})
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListDeliveriesResponse{Deliveries: deliveries, NextPageToken: next})
 				}
 				return output.ShowDeliveries(a.Out, a.Now(), deliveries)
 			})

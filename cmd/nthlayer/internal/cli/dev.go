@@ -87,7 +87,8 @@ func (a *app) startSystem(ctx context.Context, cfg system.Config) (*system.Syste
 // logger is for what goes wrong while something runs.
 func (a *app) logger() *slog.Logger { return slog.New(slog.NewTextHandler(a.Err, nil)) }
 
-// stopSystem takes the system down in order; when the user asks a second time, at once.
+// stopSystem takes the system down in order; when the user asks a second time, at once. What had to be killed then was
+// killed because they asked.
 func (a *app) stopSystem(s interface{ Stop(context.Context) error }) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
@@ -100,7 +101,12 @@ func (a *app) stopSystem(s interface{ Stop(context.Context) error }) error {
 		case <-stopped:
 		}
 	}()
-	return s.Stop(ctx)
+	err := s.Stop(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		fmt.Fprintln(a.Err, output.Faint("Stopped at once, as you asked; what was still busy was killed."))
+		return nil
+	}
+	return err
 }
 
 // withoutOutside is the environment without the variables that replace parts of the system.

@@ -34,13 +34,16 @@ func (a *app) dlqList() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				req.PageSize = connection.PageSize(limit)
-				letters, err := connection.First(limit, api.ListDeadLetters(cmd.Context(), req))
+				letters, next, err := connection.List(limit, func(size int32, token string) (*nthlayerv1.ListDeadLettersResponse, error) {
+					req.PageSize, req.PageToken = size, token
+					return api.DeadLetters.ListDeadLetters(cmd.Context(), req)
+				}, (*nthlayerv1.ListDeadLettersResponse).GetDeadLetters)
 				if err != nil {
 					return err
 				}
+				a.sayMore(len(letters), next)
 				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListDeadLettersResponse{DeadLetters: letters})
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListDeadLettersResponse{DeadLetters: letters, NextPageToken: next})
 				}
 				return output.ShowDeadLetters(a.Out, a.Now(), letters)
 			})
@@ -161,11 +164,11 @@ func (a *app) settle(
 // newest is when the newest of the letters died that the selection means now. It bounds the request, so that one that is
 // sent again does not meet what has died again meanwhile.
 func newest(ctx context.Context, api *client.Client, w which) (*timestamppb.Timestamp, error) {
-	letters, err := connection.First(1, api.ListDeadLetters(ctx, &nthlayerv1.ListDeadLettersRequest{
+	list, err := api.DeadLetters.ListDeadLetters(ctx, &nthlayerv1.ListDeadLettersRequest{
 		PageSize: 1, Status: "dead", TeamId: w.team, Reason: w.reason,
-	}))
-	if err != nil || len(letters) == 0 {
+	})
+	if err != nil || len(list.GetDeadLetters()) == 0 {
 		return nil, err
 	}
-	return letters[0].GetDiedAt(), nil
+	return list.GetDeadLetters()[0].GetDiedAt(), nil
 }

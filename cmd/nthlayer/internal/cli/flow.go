@@ -12,8 +12,8 @@ import (
 
 // The diagram in a document stands between these two lines.
 const (
-	diagramBegins = "<!-- nthlayer flow graph -->\n"
-	diagramEnds   = "<!-- /nthlayer flow graph -->\n"
+	diagramBegins = "<!-- begin: nthlayer flow graph -->\n"
+	diagramEnds   = "<!-- end: nthlayer flow graph -->\n"
 )
 
 func (a *app) flow() *cobra.Command { return group("flow", "Show how a run goes", a.flowGraph()) }

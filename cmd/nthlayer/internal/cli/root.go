@@ -109,15 +109,24 @@ Commands that talk to a system find it by --addr and NTHLAYER_ADDR, and else thr
 func (a *app) outputFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&a.format, "output", "o", string(output.Table), "table, json or yaml")
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp)))
-	before := cmd.PreRunE
-	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+	beforeRun(cmd, func() error {
 		if !slices.Contains(output.Formats(), a.format) {
 			return fmt.Errorf("--output %s: must be table, json or yaml", a.format)
 		}
-		if before != nil {
-			return before(cmd, args)
-		}
 		return nil
+	})
+}
+
+// beforeRun adds a check to those that a command makes of its flags.
+func beforeRun(cmd *cobra.Command, check func() error) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if before != nil {
+			if err := before(cmd, args); err != nil {
+				return err
+			}
+		}
+		return check()
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,15 +31,22 @@ func (a *app) runList() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				req.PageSize = connection.PageSize(limit)
-				runs, err := connection.First(limit, api.ListRuns(cmd.Context(), req))
+				runs, next, err := connection.List(limit, func(size int32, token string) (*nthlayerv1.ListRunsResponse, error) {
+					req.PageSize, req.PageToken = size, token
+					return api.Runs.ListRuns(cmd.Context(), req)
+				}, (*nthlayerv1.ListRunsResponse).GetRuns)
 				if err != nil {
 					return err
 				}
-				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListRunsResponse{Runs: runs})
+				a.sayMore(len(runs), next)
+				switch {
+				case !a.forPeople():
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListRunsResponse{Runs: runs, NextPageToken: next})
+				case len(runs) == 0 && anyOf(cmd, "team", "status", "requested-by"):
+					return output.ShowNoMatch(a.Out, "run")
+				default:
+					return output.ShowRuns(a.Out, a.Now(), runs)
 				}
-				return output.ShowRuns(a.Out, a.Now(), runs)
 			})
 		},
 	}
@@ -123,8 +131,18 @@ What it did until then stands in the trail.`,
 	return cmd
 }
 
-// follow shows a run while it happens and what came out. Scripts get the finished run alone.
+// follow shows a run while it happens and what came out. Scripts get the finished run alone. To stop following does not
+// stop the run.
 func (a *app) follow(ctx context.Context, api *client.Client, jobID string, after int64) error {
+	err := a.followToTheEnd(ctx, api, jobID, after)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("no longer following run %s, which goes on by itself\n  follow it again with: nthlayer run watch %s\n  end it with: nthlayer run cancel %s",
+			jobID, jobID, jobID)
+	}
+	return err
+}
+
+func (a *app) followToTheEnd(ctx context.Context, api *client.Client, jobID string, after int64) error {
 	events := api.Watch(ctx, jobID, after)
 	if a.forPeople() {
 		if _, err := progress.Show(ctx, a.Out, a.Width, events); err != nil {
@@ -165,4 +183,22 @@ func (a *app) showRun(run *nthlayerv1.Run) error {
 
 func limitFlag(cmd *cobra.Command, limit *int, usual int) {
 	cmd.Flags().IntVar(limit, "limit", usual, "at most this many; 0 for all")
+	beforeRun(cmd, func() error {
+		if *limit < 0 {
+			return fmt.Errorf("--limit %d: must be 0, for all, or more", *limit)
+		}
+		return nil
+	})
+}
+
+// sayMore says that a list was cut, so that nobody takes its end for the end. next is the token of what is left.
+func (a *app) sayMore(shown int, next string) {
+	if next != "" {
+		fmt.Fprintln(a.Err, output.Faint(fmt.Sprintf("These are the first %d; there are more. --limit 0 shows all, --limit N as many as you like.", shown)))
+	}
+}
+
+// anyOf says whether one of the flags was given: a filter that matches nothing is not a system that has nothing.
+func anyOf(cmd *cobra.Command, flags ...string) bool {
+	return slices.ContainsFunc(flags, cmd.Flags().Changed)
 }

@@ -19,7 +19,7 @@ func (a *app) team() *cobra.Command {
 }
 
 func (a *app) teamList() *cobra.Command {
-	req := &nthlayerv1.ListTeamsRequest{PageSize: connection.PageSize(0)}
+	req := &nthlayerv1.ListTeamsRequest{}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -29,14 +29,20 @@ func (a *app) teamList() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				teams, err := connection.First(0, api.ListTeams(cmd.Context(), req))
-				if err != nil {
+				teams, _, err := connection.List(0, func(size int32, token string) (*nthlayerv1.ListTeamsResponse, error) {
+					req.PageSize, req.PageToken = size, token
+					return api.Teams.ListTeams(cmd.Context(), req)
+				}, (*nthlayerv1.ListTeamsResponse).GetTeams)
+				switch {
+				case err != nil:
 					return err
-				}
-				if !a.forPeople() {
+				case !a.forPeople():
 					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListTeamsResponse{Teams: teams})
+				case len(teams) == 0 && anyOf(cmd, "status", "query"):
+					return output.ShowNoMatch(a.Out, "team")
+				default:
+					return output.ShowTeams(a.Out, a.Now(), teams)
 				}
-				return output.ShowTeams(a.Out, a.Now(), teams)
 			})
 		},
 	}
@@ -144,16 +150,24 @@ The same --idempotency-key with the same request gives the same run, however oft
 			}
 			return a.withAPI(func(api *client.Client) error {
 				jobID, err := api.Reconcile(cmd.Context(), key, req)
-				if err != nil {
+				switch {
+				case cmd.Context().Err() != nil && err != nil:
+					return fmt.Errorf("stopped before the answer came: the run may have been accepted\n  look with: nthlayer run list --team %s", args[0])
+				case err != nil:
 					return err
+				case !a.forPeople() && !wait:
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ReconcileTeamResponse{JobId: jobID})
 				}
+				// Said at once, and beside what scripts read: whoever loses the rest can still find the run.
+				said := a.Out
+				if !a.forPeople() {
+					said = a.Err
+				}
+				fmt.Fprintf(said, "accepted as job %s\n", jobID)
 				if wait {
 					return a.follow(cmd.Context(), api, jobID, 0)
 				}
-				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ReconcileTeamResponse{JobId: jobID})
-				}
-				fmt.Fprintf(a.Out, "accepted as job %s\n%s\n", jobID, output.Faint("follow it with: nthlayer run watch "+jobID))
+				fmt.Fprintln(a.Out, output.Faint("follow it with: nthlayer run watch "+jobID))
 				return nil
 			})
 		},

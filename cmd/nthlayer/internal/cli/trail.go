@@ -31,13 +31,16 @@ func (a *app) trailList() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				req.PageSize = connection.PageSize(limit)
-				findings, err := connection.First(limit, api.ListFindings(cmd.Context(), req))
+				findings, next, err := connection.List(limit, func(size int32, token string) (*nthlayerv1.ListFindingsResponse, error) {
+					req.PageSize, req.PageToken = size, token
+					return api.Trail.ListFindings(cmd.Context(), req)
+				}, (*nthlayerv1.ListFindingsResponse).GetFindings)
 				if err != nil {
 					return err
 				}
+				a.sayMore(len(findings), next)
 				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListFindingsResponse{Findings: findings})
+					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ListFindingsResponse{Findings: findings, NextPageToken: next})
 				}
 				return output.ShowFindings(a.Out, a.Now(), findings)
 			})

@@ -1,11 +1,13 @@
 package connection
 
 import (
-	"cmp"
-	"iter"
+	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/client"
 )
+
+// patience is how long a person looks at a silent terminal. What takes longer is said, with the time to come back.
+const patience = 5 * time.Second
 
 // Open connects to the system that the settings name. It does not wait for an answer: the first call does.
 func Open(s Settings) (*client.Client, error) {
@@ -13,7 +15,7 @@ func Open(s Settings) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	var opts []client.Option
+	opts := []client.Option{client.WithPatience(patience)}
 	switch {
 	case s.TokenFile != "":
 		opts = append(opts, client.WithToken(client.FileToken(s.TokenFile)))
@@ -29,22 +31,25 @@ func Open(s Settings) (*client.Client, error) {
 	return client.New(s.Addr, opts...)
 }
 
-// First reads at most limit items of a list; 0 reads all.
-func First[Item any](limit int, list iter.Seq2[Item, error]) ([]Item, error) {
-	var found []Item
-	for item, err := range list {
-		if err != nil {
-			return nil, err
+// List reads the first limit items of a list, or with 0 all of them, page by page. next is the token of the page that
+// would follow; empty where nothing is left.
+func List[Page interface{ GetNextPageToken() string }, Item any](
+	limit int, read func(size int32, token string) (Page, error), items func(Page) []Item,
+) (found []Item, next string, err error) {
+	for {
+		size := maxPage
+		if limit > 0 {
+			size = min(limit-len(found), maxPage)
 		}
-		found = append(found, item)
-		if len(found) == limit {
-			break
+		page, err := read(int32(size), next)
+		if err != nil {
+			return nil, "", err
+		}
+		found, next = append(found, items(page)...), page.GetNextPageToken()
+		if next == "" || len(found) == limit {
+			return found, next, nil
 		}
 	}
-	return found, nil
 }
-
-// PageSize is how many items to ask for at once when limit are wanted; 0 lets the server choose the most.
-func PageSize(limit int) int32 { return int32(min(cmp.Or(limit, maxPage), maxPage)) }
 
 const maxPage = 1000 // the API's largest page

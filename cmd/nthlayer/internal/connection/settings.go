@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func (s Settings) resolve() (Settings, error) {
 	fill(&s.CAFile, "NTHLAYER_CA")
 	s.Plaintext = s.Plaintext || Getenv(s.environ, "NTHLAYER_PLAINTEXT") != ""
 	if s.Addr != "" {
-		return s, nil
+		return s, checkAddr(s.Addr)
 	}
 	info, err := readInfo(system.InfoFile(DevDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,6 +66,16 @@ func (s Settings) resolve() (Settings, error) {
 		s.Token = info.Token
 	}
 	return s, nil
+}
+
+// checkAddr refuses what gRPC would look up as a name and not find, such as a URL. A name alone may stand: gRPC adds the
+// port of HTTPS.
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if !strings.Contains(addr, "/") && (err == nil && port != "" || !strings.Contains(addr, ":")) {
+		return nil
+	}
+	return fmt.Errorf("--addr (NTHLAYER_ADDR) %q: must be host:port of the gateway's gRPC, such as nthlayer.example.org:443", addr)
 }
 
 func readInfo(path string) (system.Info, error) {

@@ -7,6 +7,7 @@
 package output
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"unicode"
@@ -48,6 +49,12 @@ func statusStyle(status string) lipgloss.Style {
 	default:
 		return plain
 	}
+}
+
+// ShowNoMatch says that a list's filters let nothing through.
+func ShowNoMatch(w io.Writer, what string) error {
+	_, err := fmt.Fprintf(w, "No %s matches.\n", what)
+	return err
 }
 
 // Line is text from outside, fit for one line of a terminal.
