@@ -53,5 +53,5 @@ func New(c Config) (http.Handler, error) {
 	root.Handle("GET /docs", docs)
 	root.HandleFunc("GET /healthz", healthz)
 	root.Handle("GET /readyz", readyz(c.Ready, c.Log))
-	return guarded(c.Log, root), nil
+	return hurried(readWithin, guarded(c.Log, root)), nil
 }
