@@ -34,6 +34,12 @@ func (b *board) ReportUpstreams(_ context.Context, process string, reports map[s
 	return nil
 }
 
+func (b *board) turn(down bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.down = down
+}
+
 func (b *board) ForgetUpstreams(context.Context, string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,9 +58,9 @@ func TestReporter_SaysHowThingsStandAndTakesItBack(t *testing.T) {
 		running.Go(func() { _ = reporter.Run(ctx) })
 		synctest.Wait()
 		require.Len(t, b.said, 1, "at once")
-		b.down = true
+		b.turn(true)
 		time.Sleep(21 * time.Second)
-		b.down = false
+		b.turn(false)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		require.Len(t, b.said, 2)

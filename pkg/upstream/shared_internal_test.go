@@ -160,13 +160,15 @@ func TestShared_FourProcessesInSaturation_UseTheQuotaAndNeverMore(t *testing.T) 
 		require.True(t, f.call(t.Context(), f.processes[0]))
 		time.Sleep(5 * time.Second) // the burst is full
 		f.began = time.Now()
-		f.saturate(10*time.Minute, 3, Interactive)
+		const minutes = 4
+		f.saturate(minutes*time.Minute, 3, Interactive)
 		f.calls.Wait()
-		for n := range 10 {
+		for n := range minutes {
 			require.GreaterOrEqual(t, f.minute(n), mostOf, "minute %d", n)
 		}
 		require.LessOrEqual(t, f.most(), quota)
-		t.Logf("%d calls in 10 minutes: %.2f %% of the quota; %d in the fullest minute", len(f.sent), float64(len(f.sent))/quota*10, f.most())
+		t.Logf("%d calls in %d minutes: %.2f %% of the quota; %d in the fullest minute",
+			len(f.sent), minutes, 100*float64(len(f.sent))/(minutes*quota), f.most())
 	})
 }
 
