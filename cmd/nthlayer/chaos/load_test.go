@@ -145,6 +145,9 @@ func (o *owner) reconcile(ctx context.Context, team string) (job string, err err
 			return job, fmt.Errorf("ask again for %s: %w", team, err)
 		}
 	}
+	if err := o.steer(ctx, team, job); err != nil {
+		return job, fmt.Errorf("steer the run of %s: %w", team, err)
+	}
 	if err := o.end(ctx, job); err != nil {
 		return job, fmt.Errorf("team %s: %w", team, err)
 	}
@@ -156,6 +159,44 @@ func (o *owner) reconcile(ctx context.Context, team string) (job string, err err
 	r.looks = append(r.looks, look)
 	r.mu.Unlock()
 	return job, nil
+}
+
+// steer does now and then what people do to a run that is under way: they cancel it, or pause its team and think better of
+// it.
+func (o *owner) steer(ctx context.Context, team, job string) error {
+	switch o.random.IntN(20) {
+	case 0:
+		pause(ctx, time.Duration(o.random.Int64N(int64(200*time.Millisecond))))
+		o.load.rig.note("run canceled")
+		return o.ask(ctx, "/v1/runs/"+job+":cancel", map[string]string{"reason": "a person's mind changed"}, http.StatusBadRequest) // it has ended already
+	case 1:
+		o.load.rig.note("team paused")
+		if err := o.ask(ctx, "/v1/teams/"+team+":pause", map[string]string{"reason": "an incident", "duration": "3600s"}); err != nil {
+			return err
+		}
+		pause(ctx, time.Duration(o.random.Int64N(int64(time.Second))))
+		return o.ask(ctx, "/v1/teams/"+team+":resume", map[string]string{})
+	}
+	return nil
+}
+
+// ask makes a request, now of this gateway and now of that, until one answers 200 or as else may be.
+func (o *owner) ask(ctx context.Context, path string, body any, orElse ...int) error {
+	ctx, cancel := context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	at := o.random.IntN(len(gateways))
+	return until(ctx, "a gateway takes "+path, func(ctx context.Context) (bool, error) {
+		at++
+		trying, cancel := context.WithTimeout(ctx, acceptTry)
+		defer cancel()
+		var answer json.RawMessage
+		status, err := o.load.call(trying, at%len(gateways), http.MethodPost, path, "", body, &answer)
+		if err == nil && (status == http.StatusOK || slices.Contains(orElse, status)) {
+			return true, nil
+		}
+		pause(ctx, acceptAgain/2+time.Duration(o.random.Int64N(int64(acceptAgain))))
+		return false, fmt.Errorf("answered %d: %w", status, err)
+	})
 }
 
 // accept asks, now this gateway and now that, until one answers 202. The key stays the same.
@@ -225,14 +266,22 @@ func (l *load) call(ctx context.Context, gateway int, method, path, key string, 
 func (o *owner) end(ctx context.Context, job string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, endWithin, fmt.Errorf("job %s did not end within %s", job, endWithin))
 	defer cancel()
-	at := o.random.IntN(len(gateways))
+	at, raised := o.random.IntN(len(gateways)), 0
 	for {
 		var run struct{ Status string }
 		asking, cancel := context.WithTimeout(ctx, acceptTry)
 		at++
 		status, err := o.load.call(asking, at%len(gateways), http.MethodGet, "/v1/runs/"+job, "", nil, &run)
 		cancel()
-		if err == nil && status == http.StatusOK && run.Status != "queued" && run.Status != "running" {
+		switch {
+		case err != nil || status != http.StatusOK || run.Status == "queued" || run.Status == "running":
+		case run.Status == "dead_lettered" && raised < 3: // whoever looks raises it
+			raised++
+			o.load.rig.note("run requeued")
+			if err := o.ask(ctx, "/v1/dead-letters/"+job+":requeue", map[string]string{}); err != nil {
+				return err
+			}
+		default:
 			return nil
 		}
 		if ctx.Err() != nil {

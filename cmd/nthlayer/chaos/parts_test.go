@@ -158,7 +158,7 @@ func (m *messages) stop() error {
 }
 
 // dam stands before the database and can hold back the answers to one request: what was asked is done, and who asked does
-// not learn of it.
+// not learn of it. It can also be shut.
 type dam struct {
 	to     string
 	l      net.Listener
@@ -168,6 +168,7 @@ type dam struct {
 	conns map[net.Conn]bool
 	text  []byte        // the request that is waited for; nil: none
 	open  chan struct{} // closed when its answers may flow
+	shut  bool          // nothing passes
 }
 
 func startDam(ctx context.Context, to string) (*dam, error) {
@@ -192,6 +193,11 @@ func (d *dam) accept() {
 			continue
 		}
 		d.mu.Lock()
+		if d.shut {
+			_, _ = near.Close(), far.Close()
+			d.mu.Unlock()
+			continue
+		}
 		d.conns[near], d.conns[far] = true, true
 		d.mu.Unlock()
 		flow := make(chan (<-chan struct{}), 1) // what the answers have to wait for
@@ -250,12 +256,29 @@ func (d *dam) hold(text string) (release func()) {
 	return func() { close(open) }
 }
 
-func (d *dam) stop() {
-	_ = d.l.Close()
+// close shuts the dam: what flows is cut off, and nothing passes until the returned function is called.
+func (d *dam) close() (mend func()) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shut = true
+	d.cut()
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.shut = false
+	}
+}
+
+func (d *dam) cut() {
 	for c := range d.conns {
 		_ = c.Close()
 	}
+}
+
+func (d *dam) stop() {
+	_ = d.l.Close()
+	d.mu.Lock()
+	d.cut()
 	d.mu.Unlock()
 	d.copies.Wait()
 }

@@ -64,6 +64,7 @@ type rig struct {
 	redis     limits
 	sqs       *messages
 	dam       *dam // before gateway-2's database
+	cable     *dam // between the last worker and its database
 	sources   checker.Sources
 	person    http.Handler // PagerDuty, as a person reaches it
 	random    *rand.Rand   // of the scenarios; the owners have their own
@@ -192,13 +193,15 @@ func (r *rig) startParts(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, r.sqs.stop()) })
 	address, err := url.Parse(r.database.url())
 	require.NoError(t, err)
-	r.dam, err = startDam(t.Context(), address.Host)
-	require.NoError(t, err)
-	t.Cleanup(r.dam.stop)
+	for _, d := range []**dam{&r.dam, &r.cable} {
+		*d, err = startDam(t.Context(), address.Host)
+		require.NoError(t, err)
+		t.Cleanup((*d).stop)
+	}
 }
 
 // environment gives each process its own: the workers a way of their own to PagerDuty and a name in the database, two of
-// them a wrong clock, one gateway the dam.
+// them a wrong clock, one gateway the dam, one worker the cable.
 func (r *rig) environment(serve func(http.Handler) string) map[string][]string {
 	env := map[string][]string{}
 	for _, name := range workers {
@@ -214,8 +217,10 @@ func (r *rig) environment(serve func(http.Handler) string) map[string][]string {
 	for _, name := range gateways {
 		env[name] = []string{fmt.Sprint("NTHLAYER_RATE_PER_MINUTE=", plenty)}
 	}
-	address := strings.Replace(r.sources.Database, r.dam.to, r.dam.l.Addr().String(), 1)
-	env["gateway-2"] = append(env["gateway-2"], "NTHLAYER_DATABASE_URL="+address)
+	through := func(d *dam) string { return strings.Replace(r.sources.Database, d.to, d.l.Addr().String(), 1) }
+	env["gateway-2"] = append(env["gateway-2"], "NTHLAYER_DATABASE_URL="+through(r.dam))
+	last := workers[len(workers)-1]
+	env[last] = append(env[last], "NTHLAYER_DATABASE_URL="+through(r.cable)+"&application_name="+last)
 	return env
 }
 

@@ -40,6 +40,7 @@ var scenarios = []scenario{
 	{"outcomes cannot be written", false, outcomesFail},
 	{"PostgreSQL is restarted", false, func(t *testing.T, r *rig) { databaseRestarts(t, r, false) }},
 	{"PostgreSQL crashes", false, func(t *testing.T, r *rig) { databaseRestarts(t, r, true) }},
+	{"worker is cut off from PostgreSQL", false, cableIsCut},
 	{"Redis forgets, goes and comes back", false, redisGoes},
 	{"SQS loses its memory", false, queueForgets},
 	{"SQS breaks its promises", false, queueLies},
@@ -102,6 +103,18 @@ func gatewayDiesBeforeItAnswers(t *testing.T, r *rig) {
 			return err
 		}))
 		require.Equal(t, []string{job}, runs)
+	}
+}
+
+// cableIsCut parts one worker from the database, for less and for more than a lease. What it was doing somebody else ends.
+func cableIsCut(t *testing.T, r *rig) {
+	r.load.work()
+	for _, d := range []time.Duration{lease / 2, 2 * lease} {
+		pause(t.Context(), time.Second)
+		r.note("worker cut off")
+		mend := r.cable.close()
+		pause(t.Context(), d)
+		mend()
 	}
 }
 
