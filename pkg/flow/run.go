@@ -44,8 +44,8 @@ type Event struct {
 // Hooks connects a run to the world around it. The zero Hooks runs without journal and without watchers.
 type Hooks struct {
 	Journal Journal
-	// Before is asked before each try of a step, with the time that the step needs. Its error ends the run there, with
-	// the step not begun.
+	// Before is asked before each try of a step that needs time, with how much. Its error ends the run there, with the
+	// step not begun. Steps that declare no need finish what was begun: they are not asked about.
 	Before func(ctx context.Context, step string, needs time.Duration) error
 	Watch  func(context.Context, Event)                                          // called from several goroutines at once
 	Around func(ctx context.Context, step string) (context.Context, func(error)) // a span around each try
@@ -180,7 +180,7 @@ func (s *step[S]) try(ctx context.Context, state *S, hooks Hooks) error {
 	try := 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		try++
-		if hooks.Before != nil {
+		if hooks.Before != nil && s.needs > 0 {
 			if err := hooks.Before(ctx, s.name, s.needs); err != nil {
 				return struct{}{}, backoff.Permanent(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -22,6 +23,10 @@ const callNeeds = 5 * time.Second
 // intent that stands without an outcome from an earlier claim may have happened: the target is looked at before it is
 // done again.
 func (r *run) apply(ctx context.Context, s *State) error {
+	// Nothing is changed on a team that turns out to be another's.
+	if err := r.link(ctx, s); err != nil {
+		return err
+	}
 	r.tell(store.Event{Kind: store.PlanReady, Message: describePlan(*s.Plan)})
 	earlier, err := r.job.Ledger.Changes(ctx)
 	if err != nil {
@@ -33,6 +38,12 @@ func (r *run) apply(ctx context.Context, s *State) error {
 	changes, err := r.job.Ledger.Changes(ctx)
 	if err != nil {
 		return err
+	}
+	if err := sameChanges(s.Plan.Changes, changes); err != nil {
+		return err
+	}
+	if len(earlier) == 0 {
+		s.underWay = new("")
 	}
 	if (len(earlier) > 0 || r.job.Run.Round > 1) && !seam.Off(seam.Reobserve) {
 		if err := r.catchUp(ctx, s, changes); err != nil {
@@ -64,6 +75,14 @@ func (r *run) apply(ctx context.Context, s *State) error {
 	return nil
 }
 
+// sameChanges proves that the intents on record are those of the plan: what the policy has not seen is not applied.
+func sameChanges(plan []ownership.Change, intents []store.Change) error {
+	if slices.EqualFunc(plan, intents, func(p ownership.Change, i store.Change) bool { return p.ID == i.ID }) {
+		return nil
+	}
+	return fault.New(fault.Internal, "the changes on record are not those of the plan", nil).WithReason("PLAN_DIFFERS")
+}
+
 // proceed asks whether the next change may be begun.
 func (r *run) proceed(ctx context.Context) error {
 	if r.job.Hooks.Before == nil {
@@ -75,6 +94,7 @@ func (r *run) proceed(ctx context.Context) error {
 // applyOne makes one change and writes its outcome. An error means that the outcome is not known.
 func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Change, error) {
 	calling, calls := upstream.Record(ctx)
+	s.underWay = &c.Ref
 	targetID, err := r.parts.Applier.Apply(calling, s.TargetID, c.Change)
 	if fault.Is(err, fault.NotFound) && c.Kind == ownership.RemoveMember && r.isGone(calling, s, c) {
 		err = nil
@@ -97,9 +117,10 @@ func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Cha
 	if err := r.job.Ledger.Settle(settling, c.Ref, c.Outcome, c.Message, recorded(calls)); err != nil {
 		return c, err
 	}
+	s.underWay = new("")
 	if c.Outcome == trail.Applied && targetID != s.TargetID {
 		s.TargetID = targetID
-		if err := r.saveLink(settling, s); err != nil {
+		if err := r.link(settling, s); err != nil {
 			return c, err
 		}
 	}
@@ -200,7 +221,7 @@ func (r *run) findCreated(ctx context.Context, s *State, c store.Change) error {
 			return false, err
 		}
 		s.TargetID = teams[0].ID
-		return true, r.saveLink(ctx, s)
+		return true, r.link(ctx, s)
 	})
 	if errors.Is(err, errNotShown) {
 		return nil // it was never created
@@ -208,12 +229,26 @@ func (r *run) findCreated(ctx context.Context, s *State, c store.Change) error {
 	return err
 }
 
-func (r *run) saveLink(ctx context.Context, s *State) error {
+// link remembers which target team is this one's, once that is known. A target team belongs to one team alone: who comes
+// second is refused.
+func (r *run) link(ctx context.Context, s *State) error {
+	if s.TargetID == "" || s.Link != nil && s.Link.TargetID == s.TargetID {
+		return nil
+	}
 	link := store.Link{Source: SourceCortex, Target: TargetPagerDuty, TargetID: s.TargetID}
 	if s.Desired != nil {
 		link.SourceID = s.Desired.SourceID
 	}
-	return r.job.Ledger.SaveLink(ctx, link)
+	err := r.job.Ledger.SaveLink(ctx, link)
+	switch {
+	case fault.Is(err, fault.Conflict):
+		return fault.New(fault.Precondition,
+			fmt.Sprintf("team %s of the target has just been linked to another team: two declared teams have its name", s.TargetID), err).
+			WithReason("LINKED_ELSEWHERE")
+	case err == nil:
+		s.Link = &link
+	}
+	return err
 }
 
 func (r *run) tellChange(c store.Change) {

@@ -19,18 +19,30 @@ import (
 
 // record seals what was found and done into the trail. It may run again after a crash: each finding of a job stands once.
 func (r *run) record(ctx context.Context, s *State) error {
-	if s.TargetID != "" && (s.Link == nil || s.Link.TargetID != s.TargetID) {
-		if err := r.saveLink(ctx, s); err != nil {
-			return err
-		}
+	if err := r.link(ctx, s); err != nil {
+		return err
 	}
-	earlier, err := r.earlier(ctx, s.Observed)
+	return r.seal(ctx, s, s.seen())
+}
+
+// seen is the team as this round found it, before it changed anything; a team that the target lacks has nobody. nil: nobody
+// could look.
+func (s *State) seen() *ownership.Observed {
+	if s.Observed == nil && s.Plan != nil && !s.Lost {
+		return &ownership.Observed{}
+	}
+	return s.Observed
+}
+
+// seal writes the findings of the run, and then what they settle.
+func (r *run) seal(ctx context.Context, s *State, seen *ownership.Observed) error {
+	earlier, err := r.earlier(ctx, s, seen)
 	if err != nil {
 		return err
 	}
 	sealing := sealing{now: r.parts.Now()}
 	for _, c := range earlier {
-		sealing.change(c.Ref, c)
+		sealing.change(c.sealedAs, c.AppliedChange)
 	}
 	for _, c := range s.outcomes() {
 		sealing.change(cmp.Or(c.Ref, store.ChangeRef(r.job.Run.Round, c.ID)), c)
@@ -43,14 +55,34 @@ func (r *run) record(ctx context.Context, s *State) error {
 	if sealing.err != nil {
 		return fault.New(fault.Internal, "a finding cannot be written", sealing.err)
 	}
-	return r.job.Ledger.Record(ctx, sealing.findings)
+	if err := r.job.Ledger.Record(ctx, sealing.findings); err != nil {
+		return err
+	}
+	s.Earlier = nil
+	for _, c := range earlier {
+		if c.settled {
+			if err := r.job.Ledger.Settle(ctx, c.Ref, c.Outcome, c.Message, nil); err != nil {
+				return err
+			}
+		}
+		if c.Outcome == trail.Applied || c.Outcome == trail.Unknown {
+			s.Earlier = append(s.Earlier, c.AppliedChange)
+		}
+	}
+	return nil
 }
 
-// earlier gives what came of the changes of the rounds before, which their own ends did not come to seal. Those that
-// nobody knew the outcome of are settled by what the target showed when this round began to compare. Whether this round
-// was going to make the same change makes no difference: its plan was made of the same look. Where nobody looked they stay
-// as they are.
-func (r *run) earlier(ctx context.Context, seen *ownership.Observed) (outcomes []AppliedChange, err error) {
+// earlierChange is a change of a round before, with what came of it.
+type earlierChange struct {
+	AppliedChange
+	sealedAs string // its name in the trail
+	settled  bool   // its outcome is known only now
+}
+
+// earlier gives what came of the changes of the rounds before, which their own ends did not come to seal. In each round one
+// change may be half made, the first that is open; nothing after it was tried. What was seen tells whether it took effect.
+// Where it did not, this round's plan has it again, because it was made of the same look; without a plan nobody knows.
+func (r *run) earlier(ctx context.Context, s *State, seen *ownership.Observed) ([]earlierChange, error) {
 	if r.job.Run.Round <= 1 {
 		return nil, nil
 	}
@@ -58,27 +90,34 @@ func (r *run) earlier(ctx context.Context, seen *ownership.Observed) (outcomes [
 	if err != nil {
 		return nil, err
 	}
+	outcomes := make([]earlierChange, 0, len(changes))
+	half := 0 // the round whose half-made change has been met
 	for _, c := range changes {
-		open, sealed := c.Outcome == "" || c.Outcome == trail.Unknown, c.Outcome == trail.Unknown
-		switch {
-		case open && seen == nil:
-			continue
-		case open && seen.Shows(c.Change):
-			err = r.settle(ctx, &c, trail.Applied, foundDone)
-		case open:
-			err = r.settle(ctx, &c, trail.Skipped, "not made before the run was interrupted; it was planned anew")
+		sealedAs := c.Ref
+		open, doubtful := c.Outcome == "" || c.Outcome == trail.Unknown, false
+		if open {
+			doubtful, half = half != c.Round, c.Round
 		}
-		if err != nil {
-			return nil, err
+		was := c.Outcome
+		switch {
+		case !open:
+		case !doubtful:
+			c.Outcome, c.Message = trail.Skipped, "not tried before the run was interrupted"
+		case seen != nil && seen.Shows(c.Change):
+			c.Outcome, c.Message = trail.Applied, foundDone
+		case seen != nil && s.Plan != nil:
+			c.Outcome, c.Message = trail.Skipped, "not made before the run was interrupted; it was planned anew"
+		case was == "":
+			c.Outcome, c.Message = trail.Unknown, "it is not known whether it took effect before the run was interrupted"
+		}
+		if was == trail.Unknown && c.Outcome != was { // it stands in the trail as unknown: what is known now is another entry
+			sealedAs += "/settled"
 		}
 		outcome, err := appliedFrom(c)
 		if err != nil {
 			return nil, err
 		}
-		if sealed { // it stands in the trail as unknown: what is known now is another entry
-			outcome.Ref += "/settled"
-		}
-		outcomes = append(outcomes, outcome)
+		outcomes = append(outcomes, earlierChange{AppliedChange: outcome, sealedAs: sealedAs, settled: c.Outcome != was})
 	}
 	return outcomes, nil
 }
@@ -122,6 +161,9 @@ func (s *State) outcomes() []AppliedChange {
 	return changes
 }
 
+// done lists what the run set out to change, in all its rounds, as far as it came to that.
+func (s *State) done() []AppliedChange { return slices.Concat(s.Earlier, s.Applied) }
+
 func state(e *ownership.Entity) (json.RawMessage, error) {
 	if e == nil {
 		return nil, nil
@@ -143,7 +185,7 @@ type verdict struct {
 // abandoned is the verdict on a run that does not come to the end of its flow.
 func abandoned(status string, s *State, cause error) verdict {
 	v := verdict{status: status, reason: fault.ReasonOf(cause), message: publicText(cause), sync: ownership.Unknown}
-	if status == store.Canceled && len(s.Applied) == 0 {
+	if status == store.Canceled && len(s.done()) == 0 {
 		v.sync = "" // nothing was changed and nothing learned
 	}
 	v.noSuchTeam = v.reason == "SOURCE_TEAM_NOT_FOUND"
@@ -182,53 +224,73 @@ func judge(s *State) verdict {
 // lookWithin bounds the last look at the target before a run is given up.
 const lookWithin = 10 * time.Second
 
-// giveUp settles what an aborted apply left open. The change that was under way may have taken effect: a last look at the
-// target tells, or the trail says that nobody knows. What would have come after it was not tried.
-func (r *run) giveUp(ctx context.Context, s *State, cause error) error {
+// giveUp settles what an aborted apply left open, and gives what it saw of the team. The change that was under way may have
+// taken effect: a last look at the target tells, or the trail says that nobody knows. What would have come after it was
+// not tried.
+func (r *run) giveUp(ctx context.Context, s *State, cause error) (*ownership.Observed, error) {
 	changes, err := r.job.Ledger.Changes(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var seen *ownership.Observed
-	if slices.ContainsFunc(changes, func(c store.Change) bool { return c.Outcome == "" }) {
-		seen = r.lastLook(ctx, s)
+	doubtful := s.doubtful(changes)
+	seen := s.seen()
+	if doubtful != nil || r.job.Run.Round > 1 && seen == nil {
+		seen = r.lastLook(ctx, s, doubtful)
 	}
-	underWay := true
 	for _, c := range changes {
 		if c.Outcome == "" {
 			outcome, message := trail.Skipped, "not tried, because the run was ended"
 			switch {
+			case doubtful == nil || c.Ref != doubtful.Ref:
 			case seen != nil && seen.Shows(c.Change):
 				outcome, message = trail.Applied, foundDone
-			case underWay && seen == nil:
+			default:
 				outcome, message = trail.Unknown, "it is not known whether it took effect: "+publicText(cause)
-			case underWay:
-				outcome, message = trail.Skipped, "did not take effect before the run was ended"
 			}
-			underWay = false
 			if err := r.settle(ctx, &c, outcome, message); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := s.note(c); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return seen, nil
 }
 
-// lastLook is the team as it is now; nil where that cannot be seen.
-func (r *run) lastLook(ctx context.Context, s *State) *ownership.Observed {
-	if s.TargetID == "" {
+// doubtful is the change that may be half made; nil: none.
+func (s *State) doubtful(changes []store.Change) *store.Change {
+	i := slices.IndexFunc(changes, func(c store.Change) bool {
+		return c.Outcome == "" && (s.underWay == nil || *s.underWay == c.Ref)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &changes[i]
+}
+
+// lastLook is the team as it is now; nil where that cannot be seen. A change in doubt is given time to show.
+func (r *run) lastLook(ctx context.Context, s *State, doubtful *store.Change) *ownership.Observed {
+	targetID := s.TargetID
+	if targetID == "" && s.Link != nil {
+		targetID = s.Link.TargetID
+	}
+	if targetID == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	observed, err := r.parts.Target.Observe(ctx, s.TargetID)
-	if err != nil {
-		return nil
-	}
-	return &observed
+	var seen *ownership.Observed
+	// What ended the looking makes no difference: the last look that succeeded counts.
+	_ = r.until(ctx, func(ctx context.Context) (bool, error) {
+		observed, err := r.parts.Target.Observe(ctx, targetID)
+		if err != nil {
+			return false, err
+		}
+		seen = &observed
+		return doubtful == nil || observed.Shows(doubtful.Change), nil
+	})
+	return seen
 }
 
 func (r *run) end(ctx context.Context, s *State, v verdict) error {
@@ -265,10 +327,10 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 // worthTelling keeps quiet about runs that found nothing to do, and about dry runs and canceled ones: whoever asked for
 // that knows.
 func worthTelling(s *State, v verdict) bool {
-	if s.Request.DryRun || v.status == store.Canceled && len(s.Applied) == 0 {
+	if s.Request.DryRun || v.status == store.Canceled && len(s.done()) == 0 {
 		return false
 	}
-	return v.reason != "" || len(s.Applied) > 0 || (s.Plan != nil && s.Plan.SyncStatus() != ownership.InSync)
+	return v.reason != "" || len(s.done()) > 0 || (s.Plan != nil && s.Plan.SyncStatus() != ownership.InSync)
 }
 
 func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, error) {
@@ -285,7 +347,7 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 	if s.Decision != nil {
 		n.Reasons = s.Decision.Reasons
 	}
-	for _, c := range s.outcomes() {
+	for _, c := range slices.Concat(s.Earlier, s.outcomes()) {
 		before, after := brief(c.Before), brief(c.After)
 		_, who, _ := strings.Cut(c.EntityRef, ":")
 		n.Changes = append(n.Changes, notice.Change{

@@ -118,7 +118,7 @@ func New(parts Parts) (*Flow, error) {
 type State struct {
 	TeamID   string              `json:"team_id"`
 	Request  store.Request       `json:"request"`
-	Link     *store.Link         `json:"link,omitempty"`     // as it was when the run began
+	Link     *store.Link         `json:"link,omitempty"`
 	Desired  *ownership.Desired  `json:"desired,omitempty"`  // set by fetch_source
 	Observed *ownership.Observed `json:"observed,omitempty"` // set by fetch_target or match; nil: the target has no such team
 	Wanted   []ownership.Wanted  `json:"wanted,omitempty"`   // set by match
@@ -128,6 +128,11 @@ type State struct {
 	Decision *policy.Decision    `json:"decision,omitempty"` // set by guard
 	TargetID string              `json:"target_id,omitempty"`
 	Applied  []AppliedChange     `json:"applied,omitempty"` // set by apply
+	Earlier  []AppliedChange     `json:"earlier,omitempty"` // set by record: what rounds before changed, or may have
+
+	// underWay is the Ref of the change that may be half made, "" where none is. nil: whatever an earlier claim left, which
+	// is the first that is open.
+	underWay *string
 }
 
 // AppliedChange is a change of the plan with what came of it.
@@ -157,7 +162,7 @@ func (f *Flow) comparing(name string) *flow.Builder[State] {
 func (f *Flow) graph(r *run) (*flow.Graph[State], error) {
 	return f.comparing("team.reconcile").
 		Step("apply", r.apply, flow.Effect(), flow.Timeout(10*time.Minute), flow.Needs(2*callNeeds)).
-		Step("verify", r.verify, flow.Timeout(5*time.Minute), flow.Needs(callNeeds)).
+		Step("verify", r.verify, flow.Timeout(5*time.Minute)).
 		Step("record", r.record, flow.Timeout(time.Minute)).
 		Step("announce", r.announce, flow.Timeout(time.Minute)).
 		When("guard", "apply", "allowed", (*State).toApply).

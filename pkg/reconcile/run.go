@@ -43,13 +43,17 @@ func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
 // stands in the trail like that of any other run.
 func (f *Flow) Abandon(ctx context.Context, job Job, state *State, status string, cause error) error {
 	if state == nil {
-		state = &State{TeamID: job.Run.TeamID, Request: job.Run.Request}
+		var err error
+		if state, err = f.Begin(ctx, job.Run.TeamID, job.Run.Request); err != nil {
+			return err
+		}
 	}
 	r := &run{Flow: f, job: job}
-	if err := r.giveUp(ctx, state, cause); err != nil {
+	seen, err := r.giveUp(ctx, state, cause)
+	if err != nil {
 		return err
 	}
-	if err := r.record(ctx, state); err != nil {
+	if err := r.seal(ctx, state, seen); err != nil {
 		return err
 	}
 	return r.end(ctx, state, abandoned(status, state, cause))

@@ -11,16 +11,17 @@ import (
 // summary says in one sentence what came out.
 func summary(s *State, v verdict) string {
 	switch {
-	case s.Plan == nil:
+	case len(s.done()) == 0 && (s.Plan == nil || v.reason != ""):
 		return v.message
 	case s.Request.DryRun && v.reason == "":
 		return "dry run: " + describePlan(*s.Plan)
-	case v.reason != "" && len(s.Applied) == 0:
-		return v.message
 	}
-	done := ownership.Plan{Issues: s.Plan.Issues}
+	var done ownership.Plan
+	if s.Plan != nil {
+		done.Issues = s.Plan.Issues
+	}
 	missed := 0
-	for _, c := range s.Applied {
+	for _, c := range s.done() {
 		if c.Outcome == trail.Applied {
 			done.Changes = append(done.Changes, c.Change)
 		} else {

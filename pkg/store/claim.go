@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -132,24 +133,28 @@ func (c *Claim) Intend(ctx context.Context, changes []ownership.Change) error {
 
 // Changes lists the intents of the round, in the order in which they are applied, and what came of them.
 func (c *Claim) Changes(ctx context.Context) ([]Change, error) {
-	rows, err := c.store.q.ListChanges(ctx, db.ListChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
-	if err != nil {
-		return nil, wrap(err, "list changes")
-	}
-	return changesFrom(rows)
+	changes, err := c.changes(ctx)
+	return slices.DeleteFunc(changes, func(change Change) bool { return change.Round < c.Run.Round }), err
 }
 
 // Earlier lists the intents of the rounds before and what came of them, as far as that is known.
 func (c *Claim) Earlier(ctx context.Context) ([]Change, error) {
-	rows, err := c.store.q.ListEarlierChanges(ctx, db.ListEarlierChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
+	changes, err := c.changes(ctx)
+	return slices.DeleteFunc(changes, func(change Change) bool { return change.Round == c.Run.Round }), err
+}
+
+func (c *Claim) changes(ctx context.Context) ([]Change, error) {
+	rows, err := c.store.q.ListChanges(ctx, db.ListChangesParams{JobID: c.Run.JobID, Round: int32(c.Run.Round)})
 	if err != nil {
-		return nil, wrap(err, "list changes of earlier rounds")
+		return nil, wrap(err, "list changes")
 	}
-	same := make([]db.ListChangesRow, len(rows))
+	changes := make([]Change, len(rows))
 	for i, row := range rows {
-		same[i] = db.ListChangesRow(row)
+		if changes[i], err = changeFrom(row); err != nil {
+			return nil, err
+		}
 	}
-	return changesFrom(same)
+	return changes, nil
 }
 
 // Settle writes what came of a change, named by its Ref. One round trip.
@@ -322,13 +327,18 @@ func (c *Claim) tell(ctx context.Context, q *db.Queries, d Delivery) error {
 type Postponement struct {
 	Delay           time.Duration
 	Counted         bool // a failed attempt; a shutdown, an open breaker, a used-up quota or a pause is none
-	Paused          bool // the wait is not the platform's: it does not use up the run's patience
+	Paused          bool // until the pause of the team ends, whatever Delay says; that uses up no patience
 	Reason, Message string
 }
 
 // Defer puts the run back: it waits and is announced again.
 func (c *Claim) Defer(ctx context.Context, d Postponement) error {
 	return c.tx(ctx, "defer the run", func(q *db.Queries) error {
+		if d.Paused {
+			if err := c.untilResumed(ctx, q, &d); err != nil {
+				return err
+			}
+		}
 		if _, err := q.DeferRun(ctx, db.DeferRunParams{
 			JobID: c.Run.JobID, Fence: c.Fence, Delay: d.Delay, Counted: d.Counted, Paused: d.Paused,
 			ErrorReason: d.Reason, ErrorMessage: text(d.Message),
@@ -340,6 +350,21 @@ func (c *Claim) Defer(ctx context.Context, d Postponement) error {
 		}
 		return q.ReleaseLease(ctx, db.ReleaseLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
 	})
+}
+
+// untilResumed makes a postponement last as long as the pause does now: it may have been ended or replaced since the run
+// stopped for it. What was planned is forgotten, because a pause is when people change things.
+func (c *Claim) untilResumed(ctx context.Context, q *db.Queries, d *Postponement) error {
+	left, err := q.PausedFor(ctx, c.Run.TeamID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		d.Delay = 0
+	case err != nil:
+		return err
+	default:
+		d.Delay = left
+	}
+	return q.ForgetCheckpoint(ctx, c.Run.JobID)
 }
 
 // tx runs f in a transaction that holds the lease's row, or fails with Fenced where the lease is not ours any more.

@@ -116,7 +116,8 @@ func (s *Store) CountDead(ctx context.Context) (int64, error) {
 	return n, wrap(err, "count dead letters")
 }
 
-// Which selects the dead letters to settle. At least one field must be set but DiedBefore, or All.
+// Which selects the dead letters to settle: those that every field that is set selects. All alone selects all; nothing
+// selects none.
 type Which struct {
 	ID         uuid.UUID
 	TeamID     string
@@ -125,9 +126,19 @@ type Which struct {
 	All        bool
 }
 
+func (w Which) check() error {
+	if w.ID == uuid.Nil && w.TeamID == "" && w.Reason == "" && !w.All {
+		return fault.New(fault.Invalid, "say which dead letters are meant", nil)
+	}
+	return nil
+}
+
 // Requeue gives dead runs another life and lists them. Messages that nobody could read stay: sent again they would be
 // the same. One statement, so a repeated request finds nothing more to do.
 func (s *Store) Requeue(ctx context.Context, which Which, by string) ([]DeadLetter, error) {
+	if err := which.check(); err != nil {
+		return nil, err
+	}
 	rows, err := s.q.RequeueDead(ctx, db.RequeueDeadParams{
 		LetterID: nullable(which.ID), TeamID: which.TeamID, Reason: which.Reason, DiedBefore: which.DiedBefore, SettledBy: by, Queue: ReconcileQueue,
 	})
@@ -143,6 +154,9 @@ func (s *Store) Requeue(ctx context.Context, which Which, by string) ([]DeadLett
 
 // Discard gives dead letters up for good and lists them. One statement.
 func (s *Store) Discard(ctx context.Context, which Which, by string) ([]DeadLetter, error) {
+	if err := which.check(); err != nil {
+		return nil, err
+	}
 	rows, err := s.q.DiscardDead(ctx, db.DiscardDeadParams{
 		LetterID: nullable(which.ID), TeamID: which.TeamID, Reason: which.Reason, DiedBefore: which.DiedBefore, SettledBy: by,
 	})

@@ -18,6 +18,7 @@ type Pause struct {
 	PausedBy string
 	PausedAt time.Time
 	Until    time.Time
+	Known    bool // the source declares such a team; set by PauseTeam
 }
 
 // PauseTeam begins a pause, or replaces the one there is. Runs that wait are put off; one that is being worked on stops
@@ -29,8 +30,11 @@ func (s *Store) PauseTeam(ctx context.Context, teamID, by, reason string, durati
 		if err != nil {
 			return err
 		}
-		pause = Pause(row)
-		return q.HoldRuns(ctx, db.HoldRunsParams{TeamID: teamID, Queue: ReconcileQueue})
+		pause = Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until, Known: row.Known}
+		if err := q.HoldRuns(ctx, db.HoldRunsParams{TeamID: teamID, Queue: ReconcileQueue}); err != nil {
+			return err
+		}
+		return q.TellRunning(ctx, teamID)
 	})
 	return pause, err
 }
@@ -41,7 +45,10 @@ func (s *Store) ResumeTeam(ctx context.Context, teamID string) error {
 		if _, err := q.DeletePause(ctx, teamID); err != nil {
 			return err
 		}
-		return q.ReleaseRuns(ctx, db.ReleaseRunsParams{TeamID: teamID, Queue: ReconcileQueue})
+		if err := q.ReleaseRuns(ctx, db.ReleaseRunsParams{TeamID: teamID, Queue: ReconcileQueue}); err != nil {
+			return err
+		}
+		return q.TellRunning(ctx, teamID)
 	})
 }
 
@@ -54,8 +61,7 @@ func (s *Store) Pause(ctx context.Context, teamID string) (*Pause, error) {
 	if err != nil {
 		return nil, wrap(err, "read a pause")
 	}
-	pause := Pause(row)
-	return &pause, nil
+	return &Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until}, nil
 }
 
 // holdRun puts one run off to the end of its team's pause.

@@ -180,6 +180,7 @@ func runFrom(row db.Run) (Run, error) {
 // Change is an intent and, once it is known, its outcome.
 type Change struct {
 	ownership.Change
+	Round    int
 	Ref      string // names the intent within its run: the change's id, with the round where it is not the first
 	Outcome  string // empty: not known yet
 	Message  string
@@ -195,19 +196,12 @@ func ChangeRef(round int, changeID string) string {
 	return fmt.Sprintf("%s#%d", text(changeID), round)
 }
 
-func changesFrom(rows []db.ListChangesRow) ([]Change, error) {
-	changes := make([]Change, len(rows))
-	for i, row := range rows {
-		c := Change{Ref: row.ChangeID, Message: row.Message, APICalls: row.ApiCalls, DoneAt: row.DoneAt}
-		if row.Outcome != nil {
-			c.Outcome = *row.Outcome
-		}
-		if err := decode(row.Change, &c.Change); err != nil {
-			return nil, err
-		}
-		changes[i] = c
+func changeFrom(row db.ListChangesRow) (Change, error) {
+	c := Change{Round: int(row.Round), Ref: row.ChangeID, Message: row.Message, APICalls: row.ApiCalls, DoneAt: row.DoneAt}
+	if row.Outcome != nil {
+		c.Outcome = *row.Outcome
 	}
-	return changes, nil
+	return c, decode(row.Change, &c.Change)
 }
 
 // Cancel asks for the end of a run. One that was never begun ends at once; any other is ended between two steps, by who

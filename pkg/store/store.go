@@ -114,7 +114,7 @@ func unavailable(cause error) error {
 // kindOf sorts SQLSTATE classes (PostgreSQL documentation, appendix A).
 func kindOf(code string) fault.Kind {
 	switch code[:2] {
-	case "08", "40", "53", "55", "57": // connection, serialization, resources, lock, operator intervention (shutdown)
+	case "08", "25", "40", "53", "55", "57": // connection, a transaction ended for idling, serialization, resources, lock, shutdown
 		return fault.Unavailable
 	case "23":
 		return fault.Conflict

@@ -43,7 +43,8 @@ WITH letters AS (
     DELETE FROM checkpoints USING letters WHERE checkpoints.job_id = letters.letter_id
 ), again AS (
     UPDATE runs SET
-        status = 'queued', attempt = 0, lives = lives + 1, finished_at = NULL, summary = '', error_reason = '', error_message = '',
+        status = 'queued', attempt = 0, lives = lives + 1, started_at = NULL, finished_at = NULL, canceled_by = '', cancel_reason = '',
+        summary = '', error_reason = '', error_message = '',
         available_at = now(), announced_at = now(), due_since = now(), announcements = announcements + 1
     FROM letters WHERE runs.job_id = letters.letter_id
     RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace

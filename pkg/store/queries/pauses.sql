@@ -2,7 +2,11 @@
 INSERT INTO pauses (team_id, reason, paused_by, until) VALUES (@team_id, @reason, @paused_by, now() + @duration::interval)
 ON CONFLICT (team_id) DO UPDATE SET
     reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), until = excluded.until
-RETURNING *;
+RETURNING *, EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS known;
+
+-- name: PausedFor :one
+-- How much longer a team is paused. Whoever ends the pause waits for the rest of the transaction, and then sees what it did.
+SELECT (until - now())::interval FROM pauses WHERE team_id = @team_id AND until > now() FOR SHARE;
 
 -- name: GetPause :one
 SELECT * FROM pauses WHERE team_id = @team_id AND until > now();
@@ -11,24 +15,31 @@ SELECT * FROM pauses WHERE team_id = @team_id AND until > now();
 DELETE FROM pauses WHERE team_id = @team_id;
 
 -- name: HoldRuns :exec
--- Puts what waits of a team off to the end of its pause, and tells whoever works on the team. job_id holds one run alone,
--- which was accepted while the pause began.
+-- Puts what waits of a team off to the end of its pause. What was planned is forgotten: a pause is when people change
+-- things. job_id holds one run alone: it slipped in while the pause began, or its worker is gone.
 WITH pause AS (
     SELECT * FROM pauses WHERE pauses.team_id = @team_id AND pauses.until > now()
 ), held AS (
     UPDATE runs SET
-        available_at = pause.until, announced_at = pause.until, due_since = pause.until, announcements = announcements + 1,
+        status = 'queued', available_at = pause.until, announced_at = pause.until, due_since = pause.until,
+        announcements = announcements + 1,
         error_reason = 'TEAM_PAUSED', error_message = 'paused by ' || pause.paused_by || ': ' || pause.reason
     FROM pause
-    WHERE runs.team_id = pause.team_id AND runs.status = 'queued' AND runs.canceled_by = ''
+    WHERE runs.team_id = pause.team_id AND runs.canceled_by = ''
       AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
-      AND (sqlc.narg('job_id')::uuid IS NULL OR runs.job_id = sqlc.narg('job_id'))
+      AND CASE WHEN sqlc.narg('job_id')::uuid IS NULL THEN runs.status = 'queued'
+          ELSE runs.job_id = sqlc.narg('job_id') AND runs.status IN ('queued', 'running')
+              AND NOT EXISTS (SELECT FROM leases WHERE leases.job_id = runs.job_id AND leases.until > now()) END
     RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace, runs.available_at
-), waiting AS (
-    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
-    SELECT @queue, held.team_id, held.job_id || ':' || held.announcements, jsonb_build_object('job_id', held.job_id), held.trace, held.available_at
-    FROM held
+), forgotten AS (
+    DELETE FROM checkpoints USING held WHERE checkpoints.job_id = held.job_id
 )
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+SELECT @queue, held.team_id, held.job_id || ':' || held.announcements, jsonb_build_object('job_id', held.job_id), held.trace, held.available_at
+FROM held;
+
+-- name: TellRunning :exec
+-- Whoever works on a run of the team is to ask what is wanted of it.
 SELECT pg_notify('run_control', runs.job_id::text) FROM runs WHERE runs.team_id = @team_id AND runs.status = 'running';
 
 -- name: ReleaseRuns :exec

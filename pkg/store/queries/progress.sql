@@ -38,14 +38,11 @@ WITH held AS (
 SELECT count(*) FROM held;
 
 -- name: ListChanges :many
--- Those of one round, in their order.
-SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
-WHERE job_id = @job_id AND round = @round ORDER BY position;
+SELECT round, change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = @job_id AND round <= @round ORDER BY round, position;
 
--- name: ListEarlierChanges :many
--- Those of the rounds before.
-SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
-WHERE job_id = @job_id AND round < @round ORDER BY round, position;
+-- name: ForgetCheckpoint :exec
+DELETE FROM checkpoints WHERE job_id = @job_id;
 
 -- name: AppendEvents :exec
 -- One statement a batch, whatever the number of runs in it; each run is told of once.

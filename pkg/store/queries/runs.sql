@@ -5,6 +5,7 @@
 WITH pause AS (
     SELECT pauses.until, pauses.paused_by, pauses.reason FROM pauses
     WHERE pauses.team_id = @team_id AND pauses.until > now() AND NOT @dry_run::boolean
+    FOR SHARE -- whoever ends the pause waits for this run, and then sees it
 ), key AS (
     INSERT INTO idempotency_keys (principal, key, request_hash, job_id)
     VALUES (@principal, @idempotency_key, @request_hash, @job_id)
@@ -28,8 +29,9 @@ SELECT job_id, request_hash, created FROM key;
 
 -- name: ClaimRun :one
 -- Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
--- is not to be done (now). The run's row is locked first, so two workers cannot both pass. Without a plan that is young
--- enough to be applied, a new round begins.
+-- is not to be done (now). The run's row is locked first, so two workers cannot both pass; one that is locked is somebody's,
+-- who may be waiting for the lease. Without a plan that is young enough to be applied, a new round begins. (What programs
+-- that knew no rounds began has 0, and names its changes as the first round does.) Patience counts from the first claim.
 WITH run AS (
     SELECT runs.job_id, runs.team_id, EXISTS (
         SELECT FROM checkpoints WHERE checkpoints.job_id = runs.job_id AND checkpoints.round = runs.round
@@ -39,7 +41,7 @@ WITH run AS (
     WHERE runs.job_id = @job_id AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
       AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
            OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
-    FOR UPDATE
+    FOR UPDATE OF runs SKIP LOCKED
 ), lease AS (
     INSERT INTO leases AS held (team_id, job_id, owner, fence, until)
     SELECT run.team_id, run.job_id, @owner, 1, now() + @lease::interval FROM run
@@ -50,7 +52,8 @@ WITH run AS (
 )
 UPDATE runs SET
     status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now()),
-    round = CASE WHEN run.planned THEN runs.round ELSE runs.round + 1 END
+    round = CASE WHEN run.planned THEN runs.round WHEN runs.round = 0 AND runs.started_at IS NOT NULL THEN 2 ELSE runs.round + 1 END,
+    due_since = CASE WHEN runs.started_at IS NULL THEN now() ELSE runs.due_since END
 FROM lease JOIN run ON run.job_id = lease.job_id WHERE runs.job_id = lease.job_id
 RETURNING sqlc.embed(runs), (now() - runs.due_since)::interval AS waited;
 
@@ -65,7 +68,8 @@ WITH renewed AS (
 SELECT runs.canceled_by, runs.cancel_reason, coalesce(pauses.until - now(), interval '0')::interval AS paused_for,
     coalesce(pauses.paused_by, '')::text AS paused_by, coalesce(pauses.reason, '')::text AS pause_reason
 FROM renewed JOIN runs ON runs.job_id = renewed.job_id
-LEFT JOIN pauses ON pauses.team_id = renewed.team_id AND pauses.until > now();
+LEFT JOIN pauses ON pauses.team_id = renewed.team_id AND pauses.until > now()
+    AND NOT coalesce((runs.request->>'dry_run')::boolean, false);
 
 -- name: HoldLease :one
 -- Locks the lease for the rest of the transaction and proves that it is still ours; no row: fenced off.
@@ -91,9 +95,11 @@ ORDER BY job_id DESC
 LIMIT @page_size;
 
 -- name: DeferRun :execrows
--- A pause is somebody's decision: it does not use up the run's patience.
+-- A pause is somebody's decision: it does not use up the run's patience. A run that somebody wants ended is not put off.
 UPDATE runs SET
-    status = 'queued', available_at = now() + @delay::interval, announced_at = now() + @delay::interval,
+    status = 'queued',
+    available_at = now() + CASE WHEN canceled_by = '' THEN @delay::interval ELSE interval '0' END,
+    announced_at = now() + CASE WHEN canceled_by = '' THEN @delay::interval ELSE interval '0' END,
     due_since = CASE WHEN @paused::boolean THEN now() + @delay::interval ELSE due_since END,
     announcements = announcements + 1, error_reason = @error_reason, error_message = @error_message,
     attempt = CASE WHEN @counted::boolean THEN attempt ELSE attempt - 1 END
@@ -158,6 +164,7 @@ SELECT runs.status,
 FROM runs
 LEFT JOIN leases ON leases.team_id = runs.team_id
 LEFT JOIN pauses ON pauses.team_id = runs.team_id AND pauses.until > now()
+    AND runs.canceled_by = '' AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
 WHERE runs.job_id = @job_id;
 
 -- name: LockRun :one

@@ -7,9 +7,9 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
-	"time"
 )
 
 const deletePause = `-- name: DeletePause :execrows
@@ -43,35 +43,50 @@ func (q *Queries) GetPause(ctx context.Context, teamID string) (Pause, error) {
 
 const holdRuns = `-- name: HoldRuns :exec
 WITH pause AS (
-    SELECT team_id, reason, paused_by, paused_at, until FROM pauses WHERE pauses.team_id = $1 AND pauses.until > now()
+    SELECT team_id, reason, paused_by, paused_at, until FROM pauses WHERE pauses.team_id = $2 AND pauses.until > now()
 ), held AS (
     UPDATE runs SET
-        available_at = pause.until, announced_at = pause.until, due_since = pause.until, announcements = announcements + 1,
+        status = 'queued', available_at = pause.until, announced_at = pause.until, due_since = pause.until,
+        announcements = announcements + 1,
         error_reason = 'TEAM_PAUSED', error_message = 'paused by ' || pause.paused_by || ': ' || pause.reason
     FROM pause
-    WHERE runs.team_id = pause.team_id AND runs.status = 'queued' AND runs.canceled_by = ''
+    WHERE runs.team_id = pause.team_id AND runs.canceled_by = ''
       AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
-      AND ($2::uuid IS NULL OR runs.job_id = $2)
+      AND CASE WHEN $3::uuid IS NULL THEN runs.status = 'queued'
+          ELSE runs.job_id = $3 AND runs.status IN ('queued', 'running')
+              AND NOT EXISTS (SELECT FROM leases WHERE leases.job_id = runs.job_id AND leases.until > now()) END
     RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace, runs.available_at
-), waiting AS (
-    INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
-    SELECT $3, held.team_id, held.job_id || ':' || held.announcements, jsonb_build_object('job_id', held.job_id), held.trace, held.available_at
-    FROM held
+), forgotten AS (
+    DELETE FROM checkpoints USING held WHERE checkpoints.job_id = held.job_id
 )
-SELECT pg_notify('run_control', runs.job_id::text) FROM runs WHERE runs.team_id = $1 AND runs.status = 'running'
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+SELECT $1, held.team_id, held.job_id || ':' || held.announcements, jsonb_build_object('job_id', held.job_id), held.trace, held.available_at
+FROM held
 `
 
 type HoldRunsParams struct {
+	Queue  string
 	TeamID string
 	JobID  uuid.NullUUID
-	Queue  string
 }
 
-// Puts what waits of a team off to the end of its pause, and tells whoever works on the team. job_id holds one run alone,
-// which was accepted while the pause began.
+// Puts what waits of a team off to the end of its pause. What was planned is forgotten: a pause is when people change
+// things. job_id holds one run alone: it slipped in while the pause began, or its worker is gone.
 func (q *Queries) HoldRuns(ctx context.Context, arg HoldRunsParams) error {
-	_, err := q.db.Exec(ctx, holdRuns, arg.TeamID, arg.JobID, arg.Queue)
+	_, err := q.db.Exec(ctx, holdRuns, arg.Queue, arg.TeamID, arg.JobID)
 	return err
+}
+
+const pausedFor = `-- name: PausedFor :one
+SELECT (until - now())::interval FROM pauses WHERE team_id = $1 AND until > now() FOR SHARE
+`
+
+// How much longer a team is paused. Whoever ends the pause waits for the rest of the transaction, and then sees what it did.
+func (q *Queries) PausedFor(ctx context.Context, teamID string) (time.Duration, error) {
+	row := q.db.QueryRow(ctx, pausedFor, teamID)
+	var column_1 time.Duration
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const releaseRuns = `-- name: ReleaseRuns :exec
@@ -101,7 +116,7 @@ const savePause = `-- name: SavePause :one
 INSERT INTO pauses (team_id, reason, paused_by, until) VALUES ($1, $2, $3, now() + $4::interval)
 ON CONFLICT (team_id) DO UPDATE SET
     reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), until = excluded.until
-RETURNING team_id, reason, paused_by, paused_at, until
+RETURNING team_id, reason, paused_by, paused_at, until, EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS known
 `
 
 type SavePauseParams struct {
@@ -111,20 +126,40 @@ type SavePauseParams struct {
 	Duration time.Duration
 }
 
-func (q *Queries) SavePause(ctx context.Context, arg SavePauseParams) (Pause, error) {
+type SavePauseRow struct {
+	TeamID   string
+	Reason   string
+	PausedBy string
+	PausedAt time.Time
+	Until    time.Time
+	Known    bool
+}
+
+func (q *Queries) SavePause(ctx context.Context, arg SavePauseParams) (SavePauseRow, error) {
 	row := q.db.QueryRow(ctx, savePause,
 		arg.TeamID,
 		arg.Reason,
 		arg.PausedBy,
 		arg.Duration,
 	)
-	var i Pause
+	var i SavePauseRow
 	err := row.Scan(
 		&i.TeamID,
 		&i.Reason,
 		&i.PausedBy,
 		&i.PausedAt,
 		&i.Until,
+		&i.Known,
 	)
 	return i, err
+}
+
+const tellRunning = `-- name: TellRunning :exec
+SELECT pg_notify('run_control', runs.job_id::text) FROM runs WHERE runs.team_id = $1 AND runs.status = 'running'
+`
+
+// Whoever works on a run of the team is to ask what is wanted of it.
+func (q *Queries) TellRunning(ctx context.Context, teamID string) error {
+	_, err := q.db.Exec(ctx, tellRunning, teamID)
+	return err
 }

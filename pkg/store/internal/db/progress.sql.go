@@ -53,6 +53,15 @@ func (q *Queries) ClaimChore(ctx context.Context, arg ClaimChoreParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const forgetCheckpoint = `-- name: ForgetCheckpoint :exec
+DELETE FROM checkpoints WHERE job_id = $1
+`
+
+func (q *Queries) ForgetCheckpoint(ctx context.Context, jobID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, forgetCheckpoint, jobID)
+	return err
+}
+
 const getCheckpoint = `-- name: GetCheckpoint :one
 SELECT snapshot FROM checkpoints WHERE job_id = $1 AND round = $2
 `
@@ -109,8 +118,8 @@ func (q *Queries) IntendChanges(ctx context.Context, arg IntendChangesParams) (i
 }
 
 const listChanges = `-- name: ListChanges :many
-SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
-WHERE job_id = $1 AND round = $2 ORDER BY position
+SELECT round, change_id, change, outcome, message, api_calls, done_at FROM changes
+WHERE job_id = $1 AND round <= $2 ORDER BY round, position
 `
 
 type ListChangesParams struct {
@@ -119,6 +128,7 @@ type ListChangesParams struct {
 }
 
 type ListChangesRow struct {
+	Round    int32
 	ChangeID string
 	Change   json.RawMessage
 	Outcome  *string
@@ -127,7 +137,6 @@ type ListChangesRow struct {
 	DoneAt   *time.Time
 }
 
-// Those of one round, in their order.
 func (q *Queries) ListChanges(ctx context.Context, arg ListChangesParams) ([]ListChangesRow, error) {
 	rows, err := q.db.Query(ctx, listChanges, arg.JobID, arg.Round)
 	if err != nil {
@@ -138,53 +147,7 @@ func (q *Queries) ListChanges(ctx context.Context, arg ListChangesParams) ([]Lis
 	for rows.Next() {
 		var i ListChangesRow
 		if err := rows.Scan(
-			&i.ChangeID,
-			&i.Change,
-			&i.Outcome,
-			&i.Message,
-			&i.ApiCalls,
-			&i.DoneAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listEarlierChanges = `-- name: ListEarlierChanges :many
-SELECT change_id, change, outcome, message, api_calls, done_at FROM changes
-WHERE job_id = $1 AND round < $2 ORDER BY round, position
-`
-
-type ListEarlierChangesParams struct {
-	JobID uuid.UUID
-	Round int32
-}
-
-type ListEarlierChangesRow struct {
-	ChangeID string
-	Change   json.RawMessage
-	Outcome  *string
-	Message  string
-	ApiCalls json.RawMessage
-	DoneAt   *time.Time
-}
-
-// Those of the rounds before.
-func (q *Queries) ListEarlierChanges(ctx context.Context, arg ListEarlierChangesParams) ([]ListEarlierChangesRow, error) {
-	rows, err := q.db.Query(ctx, listEarlierChanges, arg.JobID, arg.Round)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListEarlierChangesRow{}
-	for rows.Next() {
-		var i ListEarlierChangesRow
-		if err := rows.Scan(
+			&i.Round,
 			&i.ChangeID,
 			&i.Change,
 			&i.Outcome,

@@ -17,6 +17,7 @@ const acceptRun = `-- name: AcceptRun :one
 WITH pause AS (
     SELECT pauses.until, pauses.paused_by, pauses.reason FROM pauses
     WHERE pauses.team_id = $1 AND pauses.until > now() AND NOT $2::boolean
+    FOR SHARE -- whoever ends the pause waits for this run, and then sees it
 ), key AS (
     INSERT INTO idempotency_keys (principal, key, request_hash, job_id)
     VALUES ($3, $4, $5, $6)
@@ -172,6 +173,7 @@ SELECT runs.status,
 FROM runs
 LEFT JOIN leases ON leases.team_id = runs.team_id
 LEFT JOIN pauses ON pauses.team_id = runs.team_id AND pauses.until > now()
+    AND runs.canceled_by = '' AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
 WHERE runs.job_id = $1
 `
 
@@ -205,7 +207,7 @@ WITH run AS (
     WHERE runs.job_id = $2 AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
       AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
            OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
-    FOR UPDATE
+    FOR UPDATE OF runs SKIP LOCKED
 ), lease AS (
     INSERT INTO leases AS held (team_id, job_id, owner, fence, until)
     SELECT run.team_id, run.job_id, $3, 1, now() + $4::interval FROM run
@@ -216,7 +218,8 @@ WITH run AS (
 )
 UPDATE runs SET
     status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now()),
-    round = CASE WHEN run.planned THEN runs.round ELSE runs.round + 1 END
+    round = CASE WHEN run.planned THEN runs.round WHEN runs.round = 0 AND runs.started_at IS NOT NULL THEN 2 ELSE runs.round + 1 END,
+    due_since = CASE WHEN runs.started_at IS NULL THEN now() ELSE runs.due_since END
 FROM lease JOIN run ON run.job_id = lease.job_id WHERE runs.job_id = lease.job_id
 RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at, runs.due_since, runs.round, runs.lives, runs.canceled_by, runs.cancel_reason, (now() - runs.due_since)::interval AS waited
 `
@@ -234,8 +237,9 @@ type ClaimRunRow struct {
 }
 
 // Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
-// is not to be done (now). The run's row is locked first, so two workers cannot both pass. Without a plan that is young
-// enough to be applied, a new round begins.
+// is not to be done (now). The run's row is locked first, so two workers cannot both pass; one that is locked is somebody's,
+// who may be waiting for the lease. Without a plan that is young enough to be applied, a new round begins. (What programs
+// that knew no rounds began has 0, and names its changes as the first round does.) Patience counts from the first claim.
 func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (ClaimRunRow, error) {
 	row := q.db.QueryRow(ctx, claimRun,
 		arg.PlanGoodFor,
@@ -277,7 +281,9 @@ func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (ClaimRunRow
 
 const deferRun = `-- name: DeferRun :execrows
 UPDATE runs SET
-    status = 'queued', available_at = now() + $1::interval, announced_at = now() + $1::interval,
+    status = 'queued',
+    available_at = now() + CASE WHEN canceled_by = '' THEN $1::interval ELSE interval '0' END,
+    announced_at = now() + CASE WHEN canceled_by = '' THEN $1::interval ELSE interval '0' END,
     due_since = CASE WHEN $2::boolean THEN now() + $1::interval ELSE due_since END,
     announcements = announcements + 1, error_reason = $3, error_message = $4,
     attempt = CASE WHEN $5::boolean THEN attempt ELSE attempt - 1 END
@@ -294,7 +300,7 @@ type DeferRunParams struct {
 	Fence        int64
 }
 
-// A pause is somebody's decision: it does not use up the run's patience.
+// A pause is somebody's decision: it does not use up the run's patience. A run that somebody wants ended is not put off.
 func (q *Queries) DeferRun(ctx context.Context, arg DeferRunParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deferRun,
 		arg.Delay,
@@ -587,6 +593,7 @@ SELECT runs.canceled_by, runs.cancel_reason, coalesce(pauses.until - now(), inte
     coalesce(pauses.paused_by, '')::text AS paused_by, coalesce(pauses.reason, '')::text AS pause_reason
 FROM renewed JOIN runs ON runs.job_id = renewed.job_id
 LEFT JOIN pauses ON pauses.team_id = renewed.team_id AND pauses.until > now()
+    AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
 `
 
 type RenewLeaseParams struct {

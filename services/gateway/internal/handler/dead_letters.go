@@ -120,7 +120,7 @@ func (d *DeadLetters) settle(
 	if err != nil {
 		return nil, err
 	}
-	which := store.Which{TeamID: request.GetTeamId(), Reason: request.GetReason()}
+	which := store.Which{TeamID: request.GetTeamId(), Reason: request.GetReason(), All: request.GetAll()}
 	if request.GetDiedBefore() != nil {
 		before := request.GetDiedBefore().AsTime()
 		which.DiedBefore = &before
