@@ -39,7 +39,9 @@ func (k *keeper) hold(d *delivery, answered time.Time) {
 }
 
 // left is how long a message stays hidden that was hidden at a time.
-func (k *keeper) left(hidden time.Time) time.Duration { return time.Until(hidden.Add(k.opts.Visibility)) }
+func (k *keeper) left(hidden time.Time) time.Duration {
+	return time.Until(hidden.Add(k.opts.Visibility))
+}
 
 // drop lets a message go; ok is false if it was gone already.
 func (k *keeper) drop(d *delivery) (ok bool) {

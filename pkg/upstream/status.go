@@ -48,12 +48,16 @@ func (t *Transport) Status() Status {
 }
 
 // Hold is how long whoever takes work for this platform should leave it where it is, because the breaker is open. 0: go
-// on. A half-open breaker does not hold anybody: it needs an attempt to close.
+// on. A half-open breaker needs one attempt to close, and holds everybody else for as long as that is under way.
 func (t *Transport) Hold() time.Duration {
-	if state, until := t.breaker.state(); state == gobreaker.StateOpen {
+	switch state, until := t.breaker.state(); {
+	case state == gobreaker.StateOpen:
 		return max(time.Until(until), 0)
+	case state == gobreaker.StateHalfOpen && t.breaker.inner.Counts().Requests > 0:
+		return time.Second
+	default:
+		return 0
 	}
-	return 0
 }
 
 // remember keeps what the last failed attempt ended with. Refusals of one request are no news about the platform, but

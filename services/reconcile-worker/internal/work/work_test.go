@@ -1,7 +1,6 @@
 package work_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,7 +103,7 @@ func start(t *testing.T, tune func(*work.Options)) *rig {
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: cortex.New(cortex.Config{BaseURL: source, Token: config.NewSecret(token), HTTP: ways[0]}),
 		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Guard: policy.Limits{RemovalFloor: 3},
-		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
+		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), Channel: "#ops", VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
 	})
 	require.NoError(t, err)
 	quiet := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -215,9 +215,11 @@ func (r *rig) accept() uuid.UUID {
 // handle gives the worker a message that names the run.
 func (r *rig) handle(id uuid.UUID) {
 	r.t.Helper()
-	body, err := json.Marshal(map[string]string{"job_id": id.String()})
-	require.NoError(r.t, err)
-	require.NoError(r.t, r.worker.Handle(r.t.Context(), queue.Received{ID: "m", Queue: "reconcile.fifo", Body: body, ReceiveCount: 1}))
+	require.NoError(r.t, r.worker.Handle(r.t.Context(), message(id)))
+}
+
+func message(id uuid.UUID) queue.Received {
+	return queue.Received{ID: "m", Queue: "reconcile.fifo", Body: fmt.Appendf(nil, `{"job_id":%q}`, id), ReceiveCount: 1}
 }
 
 // due makes a run that was put back due at once.
@@ -225,6 +227,22 @@ func (r *rig) due() {
 	r.t.Helper()
 	_, err := r.db.Exec(r.t.Context(), "UPDATE runs SET available_at = now()")
 	require.NoError(r.t, err)
+}
+
+func (r *rig) exec(sql string, args ...any) {
+	r.t.Helper()
+	_, err := r.db.Exec(r.t.Context(), sql, args...)
+	require.NoError(r.t, err)
+}
+
+// declare changes what the source declares, by replacing a text of the company.
+func (r *rig) declare(old, now string) {
+	r.t.Helper()
+	changed := strings.Replace(company, old, now, 1)
+	require.NotEqual(r.t, company, changed)
+	o, err := org.Decode(strings.NewReader(changed))
+	require.NoError(r.t, err)
+	require.NoError(r.t, r.cortex.LoadOrg(o))
 }
 
 func (r *rig) run(id uuid.UUID) store.Run {
@@ -459,22 +477,14 @@ func TestHandle_NobodyCanKnow_TrailSaysSo_AndSettlesItLater(t *testing.T) {
 func interruptedThenDanIsDeclared(t *testing.T, age string) (r *rig, id uuid.UUID) {
 	r = start(t, nil)
 	id = r.accept()
-	r.onCall("PUT", "/users/", func() {
-		_, err := r.store.PauseTeam(t.Context(), team, "bob", "lunch", time.Hour)
-		require.NoError(t, err)
-		r.noticed(id)
-	})
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "DELETE *", Status: 500}))
 	r.handle(id)
+	r.pagerduty.Control().ClearFaults()
 	require.Equal(t, store.Queued, r.run(id).Status)
 	require.NotEqual(t, declared, r.members(), "it was interrupted")
-	now := strings.Replace(company, `"members":["ben","cem"]`, `"members":["ben","cem","dan"]`, 1)
-	require.NotEqual(t, company, now)
-	o, err := org.Decode(bytes.NewReader([]byte(now)))
-	require.NoError(t, err)
-	require.NoError(t, r.cortex.LoadOrg(o))
-	_, err = r.db.Exec(t.Context(), "UPDATE checkpoints SET updated_at = updated_at - $1::interval", age)
-	require.NoError(t, err)
-	require.NoError(t, r.store.ResumeTeam(t.Context(), team))
+	r.declare(`"members":["ben","cem"]`, `"members":["ben","cem","dan"]`)
+	r.exec("UPDATE checkpoints SET updated_at = updated_at - $1::interval", age)
+	r.due()
 	r.handle(id)
 	require.Equal(t, store.Succeeded, r.run(id).Status)
 	return r, id
@@ -517,4 +527,165 @@ func TestHandle_RemovedByAnotherWhileReadsLag_IsDone(t *testing.T) {
 	r.handle(id)
 	require.Equal(t, store.Succeeded, r.run(id).Status, r.run(id).ErrorMessage)
 	require.Equal(t, declared, r.members())
+}
+
+// A pause is when people change things: what was planned before it is planned anew after it, however short it was.
+func TestHandle_PausedInTheMiddle_DecidesOverAgain(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.onCall("PUT", "/users/", func() {
+		_, err := r.store.PauseTeam(t.Context(), team, "bob", "lunch", time.Hour)
+		require.NoError(t, err)
+		r.noticed(id)
+	})
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	r.declare(`"members":["ben","cem"]`, `"members":["ben","cem","dan"]`)
+	require.NoError(t, r.store.ResumeTeam(t.Context(), team))
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Contains(t, r.members(), "dan")
+}
+
+// What is applied is verified, recorded and told, although somebody pauses the team at the last change.
+func TestHandle_PausedAtTheLastChange_EndsWhatItBegan(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.onCall("DELETE", "/users/", func() {
+		_, err := r.store.PauseTeam(t.Context(), team, "bob", "lunch", time.Hour)
+		require.NoError(t, err)
+		r.noticed(id)
+	})
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Len(t, applied(r.trail(id)), 3)
+	require.Equal(t, 1, r.told())
+}
+
+// Everything was applied before the run was interrupted and planned anew; there is nothing left to do, and yet it is told
+// what was changed.
+func TestHandle_AppliedInAnEarlierRound_IsTold(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.onCall("DELETE", "/users/", func() { r.exec("ALTER TABLE findings RENAME TO findings_away") })
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	r.exec("ALTER TABLE findings_away RENAME TO findings")
+	r.exec("UPDATE checkpoints SET updated_at = now() - interval '1 hour'")
+	r.due()
+	r.handle(id)
+	run := r.run(id)
+	require.Equal(t, store.Succeeded, run.Status)
+	require.Equal(t, "2 members added, 1 member removed", run.Summary)
+	require.Len(t, applied(r.trail(id)), 3)
+	require.Equal(t, 1, r.told())
+}
+
+// A run was begun by a program that knew no rounds, and is planned anew by this one: what it applies is what was decided
+// on, not what the old program had intended.
+func TestHandle_BegunBeforeThereWereRounds_AppliesWhatItPlanned(t *testing.T) {
+	r := start(t, nil)
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "PUT /teams/*/users/*", Status: 500}))
+	id := r.accept()
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	r.pagerduty.Control().ClearFaults()
+	r.exec("UPDATE runs SET round = 0, available_at = now()") // as the old program left it
+	r.exec("UPDATE changes SET round = 0")
+	r.exec("UPDATE checkpoints SET round = 0, updated_at = now() - interval '20 minutes'")
+	r.pd("DELETE", "dan", "")
+	r.declare(`"maintainers":["ann"],"members":["ben","cem"]`, `"maintainers":["ben"],"members":["cem"]`)
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status, r.run(id).ErrorMessage)
+	require.Equal(t, map[string]string{"ben": "manager", "cem": "responder"}, r.members())
+}
+
+// Nobody knew what had become of a change. It is found out, and at that moment the trail cannot be written: what was found
+// is not lost.
+func TestHandle_FoundOutButNotSealed_IsSealedLater(t *testing.T) {
+	r := start(t, func(o *work.Options) { o.MaxAttempts = 1 })
+	id := r.accept()
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "PUT /teams/*/users/*", Drop: true, After: true}))
+	r.onCall("PUT", "/users/", func() {
+		require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "GET *", Status: 500}))
+	})
+	r.handle(id)
+	require.Equal(t, store.DeadLettered, r.run(id).Status)
+	require.Equal(t, "add_member ben unknown", r.trail(id)[0])
+	r.pagerduty.Control().ClearFaults()
+	_, err := r.store.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	r.exec("ALTER TABLE findings RENAME TO findings_away")
+	require.Error(t, r.worker.Handle(t.Context(), message(id)))
+	r.exec("ALTER TABLE findings_away RENAME TO findings")
+	r.exec("UPDATE leases SET until = to_timestamp(0)")
+	r.exec("UPDATE runs SET available_at = now(), attempt = 0")
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Contains(t, r.trail(id), "add_member ben applied")
+}
+
+// A change took effect and nobody wrote that down; the run is canceled when its plan has become too old.
+func TestHandle_CanceledInALaterRound_TrailKnowsTheEarlier(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "PUT /teams/*/users/*", Drop: true, After: true}))
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	require.Contains(t, r.members(), "ben")
+	r.pagerduty.Control().ClearFaults()
+	r.exec("UPDATE checkpoints SET updated_at = now() - interval '1 hour'")
+	_, err := r.store.Cancel(t.Context(), id, "bob", "")
+	require.NoError(t, err)
+	r.handle(id)
+	require.Equal(t, store.Canceled, r.run(id).Status)
+	require.Equal(t, []string{"add_member ben applied", "add_member cem skipped", "remove_member dan skipped"}, r.trail(id))
+	require.Equal(t, 1, r.told(), "somebody was added")
+}
+
+// A change took effect, its answer is lost, and reads lag: the last look waits for it to show.
+func TestHandle_GivenUpWhileReadsLag_WaitsForTheChangeToShow(t *testing.T) {
+	r := start(t, func(o *work.Options) { o.MaxAttempts = 1 })
+	r.pagerduty.Control().SetLimits(control.Limits{StaleMS: 800})
+	id := r.accept()
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "PUT /teams/*/users/*", Drop: true, After: true}))
+	r.handle(id)
+	require.Equal(t, store.DeadLettered, r.run(id).Status)
+	require.Equal(t, []string{"add_member ben applied", "add_member cem skipped", "remove_member dan skipped"}, r.trail(id))
+}
+
+// Two declared teams find the same team of the target at the same moment: one gets it, the other changes nothing.
+func TestHandle_TwoTeamsOneTarget_OneChangesIt(t *testing.T) {
+	r := start(t, nil)
+	targetID, _ := r.account("ann")
+	other, _, err := r.store.Accept(t.Context(), store.NewRun{
+		Principal: "alice", RequestHash: []byte("y"), TeamID: "other", Request: store.Request{Source: "cortex", Desired: &ownership.Desired{
+			Name: "payments", TargetID: targetID, Members: []ownership.Member{{Email: "eve@example.org"}, {Email: "dan@example.org"}, {Email: "ann@example.org"}},
+		}},
+	})
+	require.NoError(t, err)
+	id := r.accept()
+	var begun atomic.Bool
+	r.mu.Lock()
+	r.before = func(req *http.Request) {
+		if strings.HasSuffix(req.URL.Path, "/members") && begun.CompareAndSwap(false, true) {
+			r.handle(other)
+		}
+	}
+	r.mu.Unlock()
+	r.handle(id)
+	runs := []store.Run{r.run(id), r.run(other)}
+	t.Log(runs[0].Status, runs[0].ErrorReason, r.trail(id), runs[1].Status, runs[1].ErrorReason, r.trail(other))
+	require.Equal(t, store.Succeeded, runs[1].Status)
+	require.Equal(t, store.Failed, runs[0].Status)
+	require.Equal(t, "LINKED_ELSEWHERE", runs[0].ErrorReason)
+	require.Empty(t, applied(r.trail(id)), "two writers on one team")
+}
+
+// told counts the messages that are to be sent.
+func (r *rig) told() (n int) {
+	r.t.Helper()
+	require.NoError(r.t, r.db.QueryRow(r.t.Context(), "SELECT count(*) FROM deliveries").Scan(&n))
+	return n
 }
