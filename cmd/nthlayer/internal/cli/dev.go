@@ -31,7 +31,8 @@ func (a *app) dev() *cobra.Command {
 directory, Redis and SQS in memory, simulators of Cortex, PagerDuty and Slack, and an issuer of tokens.
 
 When everything is ready, one line of JSON says how to reach it; <state-dir>/dev.json holds the same, with the process
-ids kept current. A service that dies is started again. Logs are in <state-dir>/logs. A second Ctrl-C does not wait.
+ids kept current. A service or a PostgreSQL that dies is started again. Logs are in <state-dir>/logs. A second Ctrl-C does
+not wait.
 
 A variable replaces a part by one outside: NTHLAYER_CORTEX_URL, NTHLAYER_PAGERDUTY_URL and NTHLAYER_SLACK_URL (each with
 its _TOKEN), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`,

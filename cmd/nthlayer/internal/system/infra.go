@@ -45,11 +45,18 @@ func (s *System) startPostgres(ctx context.Context, ports *ports) error {
 			port = r.port()
 			r.release()
 		}
-		server, err := pgserver.Start(ctx, pgserver.Options{Dir: s.path("postgres"), Port: port, Settings: s.cfg.PostgresSettings})
+		p := &postgres{
+			opts: pgserver.Options{Dir: s.path("postgres"), Port: port, Settings: s.cfg.PostgresSettings},
+			log:  s.cfg.Log, changed: s.processChanged,
+		}
+		server, err := p.start(ctx)
 		if err != nil {
 			return err
 		}
-		s.onStop("PostgreSQL", server.Stop)
+		s.onStop("PostgreSQL", p.end)
+		s.mu.Lock()
+		s.postgres = p
+		s.mu.Unlock()
 		if err := server.EnsureDatabase(ctx, database); err != nil {
 			return err
 		}

@@ -136,7 +136,7 @@ func (s *System) child(name, program string, admin reservation, listens []reserv
 		env:     s.environment(name, program, append(env, "NTHLAYER_ADMIN_ADDR="+admin.addr())),
 		logPath: s.path("logs", name+".log"),
 		log:     s.cfg.Log,
-		changed: s.childChanged,
+		changed: s.processChanged,
 	}
 	if err := os.Truncate(c.logPath, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, admin, fmt.Errorf("begin a new log: %w", err)

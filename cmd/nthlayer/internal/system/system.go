@@ -32,8 +32,9 @@ type System struct {
 	children []*Child
 	stops    []stopper
 
-	mu   sync.Mutex
-	info Info
+	mu       sync.Mutex
+	info     Info
+	postgres *postgres // nil: it is outside
 }
 
 // stopper undoes the start of one part.
@@ -131,6 +132,9 @@ func (s *System) snapshot() Info {
 	for _, c := range s.children {
 		info.PIDs[c.Name()] = c.Pid()
 	}
+	if s.postgres != nil {
+		info.PIDs["postgres"] = s.postgres.pid()
+	}
 	return info
 }
 
@@ -224,8 +228,8 @@ func (s *System) writeInfo() error {
 	return nil
 }
 
-// childChanged keeps the pids in dev.json current.
-func (s *System) childChanged() {
+// processChanged keeps the pids in dev.json current.
+func (s *System) processChanged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.info.Ready {

@@ -17,9 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/pgserver"
 	"github.com/nthlayer/nthlayer/pkg/testkit"
 )
 
@@ -132,6 +134,55 @@ func TestSystem_ServiceKilled_IsUpAgainAndDevJSONKnowsItsPid(t *testing.T) {
 	pid := s.Service(worker).Pid()
 	require.NotEqual(t, before, pid)
 	require.Equal(t, pid, s.Info().PIDs[worker])
+}
+
+// withPostgres is a system with a PostgreSQL of its own, and what it says.
+func withPostgres(t *testing.T) (Config, *System, *testkit.Outside) {
+	t.Helper()
+	if _, err := pgserver.Installed(); err != nil {
+		testkit.SkipFor(t, err.Error())
+	}
+	cfg, said := testConfig(t, "service"), &testkit.Outside{}
+	cfg.Outside.DatabaseURL = config.Secret{}
+	cfg.PostgresSettings = map[string]string{"fsync": "off"}
+	cfg.Log = slog.New(slog.NewTextHandler(said, nil))
+	t.Cleanup(func() { require.NoError(t, pgserver.Remove(filepath.Join(cfg.StateDir, "postgres"))) })
+	return cfg, start(t, cfg), said
+}
+
+func query(t *testing.T, url, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), sql)
+	require.NoError(t, err)
+}
+
+func TestSystem_PostgresKilled_IsUpAgainUnderTheSameAddressWithItsData(t *testing.T) {
+	cfg, s, said := withPostgres(t)
+	before := readDevJSON(t, cfg)
+	query(t, before.Postgres, "CREATE TABLE kept (n int)")
+	for life := 1; life <= 2; life++ {
+		pid := s.Info().PIDs["postgres"]
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		said.Await(t, "output", `(?s)(PostgreSQL died.*PostgreSQL is back.*){`+strconv.Itoa(life)+`}`)
+		query(t, before.Postgres, "SELECT n FROM kept")
+		after := readDevJSON(t, cfg)
+		require.NotEqual(t, pid, after.PIDs["postgres"])
+		require.Equal(t, before.Postgres, after.Postgres)
+	}
+	require.Contains(t, said.Said("output"), "killed", "why it died")
+}
+
+func TestStop_PostgresIsDown_LeavesItDown(t *testing.T) {
+	cfg, s, said := withPostgres(t)
+	require.NoError(t, syscall.Kill(s.Info().PIDs["postgres"], syscall.SIGKILL))
+	said.Await(t, "output", "PostgreSQL died")
+	require.NoError(t, s.Stop(t.Context()))
+	again, err := pgserver.Start(t.Context(), pgserver.Options{Dir: filepath.Join(cfg.StateDir, "postgres"), Settings: cfg.PostgresSettings})
+	require.NoError(t, err, "nobody has the directory")
+	require.NoError(t, again.Stop(t.Context()))
 }
 
 func TestStart_ServiceDoesNotComeUp_ShowsWhatItSaid(t *testing.T) {
