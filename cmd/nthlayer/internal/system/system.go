@@ -65,6 +65,9 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		return nil, fmt.Errorf("resolve %s: %w", cfg.StateDir, err)
 	}
 	cfg.StateDir = state
+	if err := cfg.checkPorts(); err != nil {
+		return nil, err
+	}
 
 	s := &System{cfg: cfg, info: Info{PIDs: map[string]int{}}}
 	if err := s.start(ctx); err != nil {

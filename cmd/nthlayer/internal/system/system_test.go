@@ -219,6 +219,25 @@ func TestStart_PortBase_GivesPortsInOrder(t *testing.T) {
 	require.ErrorContains(t, err, "--port-base")
 }
 
+func TestStart_PortBase_LastPortsAreUsedAndNoneBeyond(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Gateways, cfg.Workers, cfg.Notifiers = 2, 3, 2
+	cfg.Outside.SlackURL = "https://slack.com/api/"
+	needed := cfg.ports()
+	if !rangeIsFree(t, lastPort+1-needed, needed) {
+		t.Skip("another program has one of the last ports")
+	}
+	cfg.PortBase = lastPort + 1 - needed
+	require.Equal(t, "http://127.0.0.1:65535", start(t, cfg).Info().Issuer, "the last port goes to the last part that takes one")
+
+	for _, base := range []int{cfg.PortBase + 1, 65533, 70000, -1} {
+		cfg.PortBase = base
+		_, err := Start(t.Context(), cfg)
+		require.ErrorContains(t, err, "--port-base "+strconv.Itoa(base)+": must be from 1 to "+strconv.Itoa(lastPort+1-needed))
+		require.ErrorContains(t, err, "takes "+strconv.Itoa(needed)+" ports")
+	}
+}
+
 // freeRange finds a port with room behind it.
 func freeRange(t *testing.T) int {
 	t.Helper()
