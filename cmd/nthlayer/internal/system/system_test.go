@@ -293,6 +293,28 @@ func TestStop_HurriedByTheUser_DoesNotWaitForServices(t *testing.T) {
 	require.ErrorContains(t, s.Stop(hurried), "notifier did not stop in time")
 }
 
+func TestStart_RedisOutsideIsAway_WarnsOnceAndStarts(t *testing.T) {
+	cfg := testConfig(t, "service")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	for _, there := range []bool{true, false} {
+		var said testkit.Outside
+		cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
+		cfg.Outside.RedisAddr = l.Addr().String()
+		s, err := Start(t.Context(), cfg)
+		require.NoError(t, err)
+		require.Equal(t, cfg.Outside.RedisAddr, s.Info().Redis)
+		require.NoError(t, s.Stop(t.Context()))
+		if there {
+			require.Empty(t, said.Said("output"))
+			require.NoError(t, l.Close())
+			continue
+		}
+		require.Equal(t, 1, strings.Count(said.Said("output"), "the Redis of NTHLAYER_REDIS_ADDR is not there"))
+		require.Contains(t, said.Said("output"), "addr="+cfg.Outside.RedisAddr)
+	}
+}
+
 func TestSlackAPI_HostAlone_GetsThePathOfTheAPI(t *testing.T) {
 	for given, want := range map[string]string{
 		"http://127.0.0.1:7":     "http://127.0.0.1:7/api/",
