@@ -38,7 +38,7 @@ ids kept current. A service or a PostgreSQL that dies is started again. Logs are
 not wait.
 
 A variable replaces a part by one outside: NTHLAYER_CORTEX_URL, NTHLAYER_PAGERDUTY_URL and NTHLAYER_SLACK_URL (each with
-its _TOKEN), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`,
+its _TOKEN or _TOKEN_FILE), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`,
 		Example: `  nthlayer dev
   nthlayer dev --port-base 7700 --workers 3
   nthlayer dev --org organisation.json

@@ -283,6 +283,40 @@ func TestStart_PlatformOutside_IsUsedAsItIs(t *testing.T) {
 	require.Equal(t, "theirs", s.Info().Tokens.Cortex)
 }
 
+func TestStart_TokenFileOfAPlatformOutside_IsWhatServicesRead(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Outside.PagerDutyURL, cfg.Outside.PagerDutyTokenFile = "https://api.pagerduty.com", "/run/secrets/pagerduty"
+	s := start(t, cfg)
+	require.Empty(t, s.Info().Tokens.PagerDuty)
+	env := effective(s.environment(worker, worker, nil))
+	require.Equal(t, "/run/secrets/pagerduty", env["NTHLAYER_PAGERDUTY_TOKEN_FILE"])
+	require.Empty(t, env["NTHLAYER_PAGERDUTY_TOKEN"])
+}
+
+// What a developer's shell holds for the real platforms must not meet the simulators' tokens.
+func TestEnvironment_TokenFilesInTheShell_DoNotReachServicesOfSimulators(t *testing.T) {
+	for _, platform := range []string{"CORTEX", "PAGERDUTY", "SLACK"} {
+		t.Setenv("NTHLAYER_"+platform+"_TOKEN_FILE", "/run/secrets/"+platform)
+	}
+	s := &System{cfg: Config{Outside: Outside{SlackTokenFile: "/run/secrets/SLACK"}}}
+	s.info.Tokens = PlatformTokens{Cortex: "a", PagerDuty: "b", Slack: "c"}
+	env := effective(s.environment(worker, worker, nil))
+	for platform, token := range map[string]string{"CORTEX": "a", "PAGERDUTY": "b", "SLACK": "c"} {
+		require.Equal(t, token, env["NTHLAYER_"+platform+"_TOKEN"])
+		require.Empty(t, env["NTHLAYER_"+platform+"_TOKEN_FILE"])
+	}
+}
+
+// effective is an environment as a process sees it.
+func effective(pairs []string) map[string]string {
+	env := map[string]string{}
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+	}
+	return env
+}
+
 func TestStop_HurriedByTheUser_DoesNotWaitForServices(t *testing.T) {
 	cfg := testConfig(t, "service")
 	s, err := Start(t.Context(), cfg)
