@@ -23,10 +23,15 @@ type Options struct {
 	Clock func() time.Time // nil: time.Now
 }
 
-// defaultPerMinute is the quota of one account API key (PagerDuty developer documentation, "REST API Rate Limits").
-const defaultPerMinute = 960
+const (
+	// defaultPerMinute is the quota of one account API key (PagerDuty developer documentation, "REST API Rate Limits").
+	defaultPerMinute = 960
+	// defaultStaleMS is how long reads lag writes: at PagerDuty up to seconds (terraform-provider-pagerduty issue 621), here
+	// long enough that who reads at once after a write sees that it is not there.
+	defaultStaleMS = 300
 
-const maxBody = 1 << 20
+	maxBody = 1 << 20
+)
 
 // Server is the simulated platform.
 type Server struct {
@@ -43,13 +48,14 @@ type Server struct {
 	requests int64
 }
 
-// New makes a server with an empty account.
+// New makes a server with an empty account. Its reads lag its writes by 300 ms: tests that read at once what they wrote
+// set other limits (Control).
 func New(opts Options) *Server {
 	s := &Server{token: opts.Token, now: opts.Clock, account: newAccount()}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.control = control.New(s, control.Limits{PerMinute: defaultPerMinute}, s.now)
+	s.control = control.New(s, control.Limits{PerMinute: defaultPerMinute, StaleMS: defaultStaleMS}, s.now)
 	s.handler = s.control.Handler(s.routes(), func(routes http.Handler) http.Handler {
 		return s.identified(s.authenticated(s.limited(routes)))
 	})
