@@ -201,6 +201,16 @@ func (s *Server) Pid() int { return s.process.cmd.Process.Pid }
 // Done is closed when the server's process has ended, for whatever reason.
 func (s *Server) Done() <-chan struct{} { return s.process.done }
 
+// Err says how the process ended; nil before Done is closed, and after an ordinary end.
+func (s *Server) Err() error {
+	select {
+	case <-s.process.done:
+		return s.process.err
+	default:
+		return nil
+	}
+}
+
 // Stop ends the server: fast (open transactions are rolled back, a checkpoint is written), and where that takes too
 // long or ctx ends, immediately (the next start recovers). It returns when the process is gone.
 func (s *Server) Stop(ctx context.Context) error {

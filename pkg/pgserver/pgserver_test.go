@@ -70,8 +70,10 @@ func TestStart_ServerWasKilled_Recovers(t *testing.T) {
 	first := start(t, dir)
 	require.NoError(t, first.EnsureDatabase(t.Context(), "app"))
 	exec(t, first, "CREATE TABLE kept (n int)")
+	require.NoError(t, first.Err(), "it runs")
 	require.NoError(t, syscall.Kill(first.Pid(), syscall.SIGKILL))
 	<-first.Done()
+	require.ErrorContains(t, first.Err(), "killed")
 	require.NoError(t, first.Stop(t.Context()), "stopping what is gone is no error")
 
 	exec(t, start(t, dir), "SELECT n FROM kept")

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/simulator/control"
 	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
@@ -54,20 +56,28 @@ func company(t *testing.T) *org.Org {
 	return o
 }
 
-func TestFleet_Generated(t *testing.T) { fleet(t, generated(t)) }
-func TestFleet_Company(t *testing.T)   { fleet(t, company(t)) }
+func TestFleet_Generated(t *testing.T) { fleet(t, generated(t), 0) }
+func TestFleet_Company(t *testing.T)   { fleet(t, company(t), 0) }
+
+// What a run has just changed is not to be seen for a while: verify looks until it is, and nothing is done twice.
+func TestFleet_ReadsLagWrites(t *testing.T) { fleet(t, generated(t), 700*time.Millisecond) }
 
 // fleet drifts 40 teams in eight ways, reconciles every team, and wants PagerDuty to equal Cortex, every change to stand
-// in the trail once, and a second pass to write nothing.
-func fleet(t *testing.T, o *org.Org) {
+// in the trail once, and a second pass to write nothing. PagerDuty's reads lag what is written after the drift.
+func fleet(t *testing.T, o *org.Org, lag time.Duration) {
 	r := start(t, o, 2)
 	all := make([]string, len(o.Teams))
 	for i, team := range o.Teams {
 		all[i] = team.Tag
 	}
 	drifted := r.drift(o)
+	r.pagerduty.Control().SetLimits(control.Limits{StaleMS: int(lag.Milliseconds())})
+	r.pagerduty.Control().ClearCalls()
 
 	runs := r.reconcile(all...)
+	// Each run looks at its team once, and once more where it changed something. A look that came too early is repeated.
+	looks := r.pagerduty.Control().Calls().Counts["GET /teams/{id}/members"] - len(all) - len(drifted)
+	require.Equal(t, lag > 0, looks > len(drifted)/2, "%d looks more than it takes when writes show at once", looks)
 	require.Len(t, runs, len(all))
 	for team, run := range runs {
 		require.Equal(t, "succeeded", run.GetStatus(), "%s: %s", team, run.GetError())

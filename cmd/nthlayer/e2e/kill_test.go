@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/nthlayer/nthlayer/pkg/pgserver"
+	"github.com/nthlayer/nthlayer/pkg/testkit"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -33,21 +35,21 @@ func atCall(platform func(*rig) *gate, method, contains string, skip int, after 
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}, func() {}
+		}, func() { close(h.released) }
 	}
 }
 
 // atTable holds the worker at its next write to a table: another transaction has it locked.
 func atTable(table string) func(*testing.T, *rig) (func(context.Context) error, func()) {
 	return func(t *testing.T, r *rig) (func(context.Context) error, func()) {
-		locker, err := pgx.Connect(t.Context(), r.database)
+		locker, err := pgx.Connect(t.Context(), r.info.Postgres)
 		require.NoError(t, err)
 		tx, err := locker.Begin(t.Context())
 		require.NoError(t, err)
 		_, err = tx.Exec(t.Context(), "LOCK TABLE "+table+" IN EXCLUSIVE MODE")
 		require.NoError(t, err)
 		reached := func(ctx context.Context) error {
-			watch, err := pgx.Connect(ctx, r.database)
+			watch, err := pgx.Connect(ctx, r.info.Postgres)
 			if err != nil {
 				return err
 			}
@@ -165,6 +167,46 @@ func TestRun_WorkerKilledAnywhere_EndsAsIfItHadNot(t *testing.T) {
 		}
 		require.Equal(t, words(alone), words(killed))
 	})
+}
+
+// The database dies in the middle of a run, when a change is made and not written down yet. It comes back by itself, what
+// was accepted before goes on, and who asks meanwhile is answered when it is back.
+func TestRun_PostgresKilled_GoesOnByItself(t *testing.T) {
+	if _, err := pgserver.Installed(); err != nil {
+		testkit.SkipFor(t, err.Error())
+	}
+	r := startOn(t, "", generated(t), 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	r.driftBy("team-00")
+	r.driftBy("team-01")
+	reached, release := atCall(pager, "PUT", "/users/", 0, true)(t, r)
+	before, err := r.client.Reconcile(ctx, "", &nthlayerv1.ReconcileTeamRequest{TeamId: "team-00"})
+	require.NoError(t, err)
+	require.NoError(t, reached(ctx))
+
+	pid := r.system.Info().PIDs["postgres"]
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	r.said.Await(t, "output", "PostgreSQL died")
+	var meanwhile string
+	for meanwhile == "" && ctx.Err() == nil { // each time the client tries for seconds
+		meanwhile, err = r.client.Reconcile(ctx, "asked-while-it-was-down", &nthlayerv1.ReconcileTeamRequest{TeamId: "team-01"})
+	}
+	require.NoError(t, err)
+	r.said.Await(t, "output", "PostgreSQL is back")
+	require.NotEqual(t, pid, r.system.Info().PIDs["postgres"])
+	release()
+
+	for team, job := range map[string]string{"team-00": before, "team-01": meanwhile} {
+		run, err := r.client.Wait(ctx, job)
+		require.NoError(t, err, team)
+		require.Equal(t, "succeeded", run.GetStatus(), "%s: %s", team, run.GetError())
+		require.Len(t, run.GetFindings(), 1, team)
+		require.Equal(t, "applied", run.GetFindings()[0].GetOutcome(), team)
+	}
+	want, _ := r.declaredState()
+	have, _ := r.pagerState()
+	require.Empty(t, cmp.Diff(want, have))
 }
 
 func deliveries(t *testing.T, r *rig, job string) (n int) {

@@ -22,6 +22,7 @@ import (
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/system"
 	"github.com/nthlayer/nthlayer/pkg/client"
 	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/pgserver"
 	"github.com/nthlayer/nthlayer/pkg/simulator/control"
 	"github.com/nthlayer/nthlayer/pkg/simulator/cortex"
 	"github.com/nthlayer/nthlayer/pkg/simulator/org"
@@ -49,7 +50,8 @@ var binaries = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// gate stands before a platform. It can hold a request, before or after it took effect, until the caller is gone.
+// gate stands before a platform. It can hold a request, before or after it took effect, until the caller is gone or the
+// hold is released; the caller gets no answer.
 type gate struct {
 	platform http.Handler
 	mu       sync.Mutex
@@ -61,10 +63,11 @@ type hold struct {
 	skip             int // so many matching requests pass first
 	after            bool
 	reached          chan struct{}
+	released         chan struct{}
 }
 
 func (g *gate) hold(method, contains string, skip int, after bool) *hold {
-	h := &hold{method: method, contains: contains, skip: skip, after: after, reached: make(chan struct{})}
+	h := &hold{method: method, contains: contains, skip: skip, after: after, reached: make(chan struct{}), released: make(chan struct{})}
 	g.mu.Lock()
 	g.holds = append(g.holds, h)
 	g.mu.Unlock()
@@ -99,7 +102,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_, _ = io.Copy(io.Discard, r.Body) // the server only notices that a caller is gone when its body has been read
 	close(h.reached)
-	<-r.Context().Done()
+	select {
+	case <-r.Context().Done():
+	case <-h.released:
+	}
 	panic(http.ErrAbortHandler)
 }
 
@@ -114,11 +120,17 @@ type rig struct {
 	slack     *slack.Server
 	pager     *gate // before PagerDuty
 	source    *gate // before Cortex
-	database  string
+	said      testkit.Outside
 }
 
 // start brings the system up with an organisation. env goes to the services.
 func start(t *testing.T, o *org.Org, workers int, env ...string) *rig {
+	t.Helper()
+	return startOn(t, testkit.Postgres(t), o, workers, env...)
+}
+
+// startOn is start on a database; empty: the system has a PostgreSQL of its own.
+func startOn(t *testing.T, database string, o *org.Org, workers int, env ...string) *rig {
 	t.Helper()
 	bin, err := binaries()
 	require.NoError(t, err)
@@ -127,7 +139,6 @@ func start(t *testing.T, o *org.Org, workers int, env ...string) *rig {
 		cortex:    cortex.New(cortex.Options{Token: credential}),
 		pagerduty: pagerduty.New(pagerduty.Options{Token: credential}),
 		slack:     slack.New(slack.Options{Token: credential}),
-		database:  testkit.Postgres(t),
 	}
 	r.pager, r.source = &gate{platform: r.pagerduty}, &gate{platform: r.cortex}
 	r.load(o)
@@ -140,13 +151,16 @@ func start(t *testing.T, o *org.Org, workers int, env ...string) *rig {
 		t.Cleanup(server.Close)
 		urls[i] = server.URL
 	}
+	state := filepath.Join(t.TempDir(), "state")
+	t.Cleanup(func() { require.NoError(t, pgserver.Remove(filepath.Join(state, "postgres"))) })
 	r.system, err = system.Start(t.Context(), system.Config{
-		StateDir: filepath.Join(t.TempDir(), "state"), BinDir: bin, Workers: workers,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		StateDir: state, BinDir: bin, Workers: workers,
+		Log:              slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &r.said), nil)),
+		PostgresSettings: map[string]string{"fsync": "off"},
 		Outside: system.Outside{
 			CortexURL: urls[0], PagerDutyURL: urls[1], SlackURL: urls[2] + "/api/",
 			CortexToken: config.NewSecret(credential), PagerDutyToken: config.NewSecret(credential), SlackToken: config.NewSecret(credential),
-			DatabaseURL: config.NewSecret(r.database),
+			DatabaseURL: config.NewSecret(database),
 		},
 		ServiceEnv: func(string) []string {
 			return append([]string{

@@ -36,6 +36,13 @@ type Writer interface {
 	Writes(r *http.Request) bool
 }
 
+// Extender is a Platform that can be told more than every other.
+type Extender interface {
+	// Controls are what it takes, by patterns such as "PUT /_control/things". read decodes the body strictly; an error is
+	// answered with the field that is wrong.
+	Controls() map[string]func(read func(into any) error) error
+}
+
 // Control is one platform's control. It is safe for concurrent use.
 type Control struct {
 	platform Platform
@@ -97,6 +104,17 @@ func (c *Control) routes() http.Handler {
 	})
 	mux.HandleFunc("GET /_control/limits", func(w http.ResponseWriter, _ *http.Request) { answer(w, c.Limits()) })
 	mux.HandleFunc("PUT /_control/limits", c.putLimits)
+	if more, ok := c.platform.(Extender); ok {
+		for pattern, take := range more.Controls() {
+			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+				if err := take(func(into any) error { return read(w, r, into) }); err != nil {
+					refuse(w, err)
+					return
+				}
+				w.WriteHeader(http.StatusNoContent)
+			})
+		}
+	}
 	return mux
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/simulator/control"
 	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 )
@@ -25,10 +26,24 @@ type platform struct {
 	control *control.Control
 	effects atomic.Int64
 	people  atomic.Int64
+	colour  atomic.Value
 }
 
 func (p *platform) LoadOrg(o *org.Org) error { p.people.Store(int64(len(o.People))); return nil }
 func (p *platform) State() any               { return map[string]int64{"effects": p.effects.Load()} }
+func (p *platform) Controls() map[string]func(func(any) error) error {
+	return map[string]func(func(any) error) error{"PUT /_control/colour": func(read func(any) error) error {
+		var body struct{ Name string }
+		if err := read(&body); err != nil {
+			return err
+		}
+		if body.Name != "red" {
+			return fault.Field("name", "is no colour here")
+		}
+		p.colour.Store(body.Name)
+		return nil
+	}}
+}
 func (p *platform) Refuse(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, "our own words")
@@ -219,6 +234,8 @@ func TestControl_BadInput_IsRefusedWithTheField(t *testing.T) {
 		{"PUT", "limits", `{} {}`, "body"},
 		{"PUT", "org", `{"people":["a"],"teams":[{"tag":"t","name":"t","org":"o","maintainers":[],"members":["b"]}]}`, "teams[0].members[0]"},
 		{"PUT", "org", `{"peeple":[]}`, "peeple"},
+		{"PUT", "colour", `{"shade":"red"}`, "shade"},
+		{"PUT", "colour", `{"name":"loud"}`, "name"},
 	}
 	for _, c := range cases {
 		got := must(t, c.method, url+"/_control/"+c.path, c.body)
@@ -301,6 +318,12 @@ func TestControl_PutOrg_LoadsIt(t *testing.T) {
 	require.JSONEq(t, `{"people":2,"teams":0}`, must(t, http.MethodPut, url+"/_control/org", `{"people":["a","b"],"teams":[]}`).body)
 	require.EqualValues(t, 2, p.people.Load())
 	require.JSONEq(t, `{"effects":0}`, must(t, http.MethodGet, url+"/_control/state", "").body)
+}
+
+func TestControl_PlatformsOwn_IsTaken(t *testing.T) {
+	p, url := start(t)
+	require.Equal(t, http.StatusNoContent, must(t, http.MethodPut, url+"/_control/colour", `{"name":"red"}`).status)
+	require.Equal(t, "red", p.colour.Load())
 }
 
 func TestFaults_ManyAtOnce_AreUsedUpExactly(t *testing.T) {

@@ -26,8 +26,9 @@ func window(r *http.Request, rows int) (page, from, to, pages int, problem strin
 	if err != nil || page < 0 {
 		return 0, 0, 0, 0, "page must not be negative"
 	}
-	from = min(page*size, rows)
-	return page, from, min(from+size, rows), (rows + size - 1) / size, ""
+	pages = (rows + size - 1) / size
+	from = min(page, pages) * size // a page far behind the last would overflow
+	return page, min(from, rows), min(from+size, rows), pages, ""
 }
 
 func or(text, otherwise string) string {

@@ -4,9 +4,11 @@
 package cortex
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -91,7 +93,13 @@ func (s *Server) routes() *http.ServeMux {
 		"GET /api/v1/catalog/{tag}/custom-data/{key}": s.getCustomData,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) // before the lock: clients may be slow
+			if err != nil {
+				status, answer := failure(http.StatusRequestEntityTooLarge, "BAD_REQUEST", "Body is too large")
+				s.reply(w, status, answer)
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
 			s.mu.Lock()
 			status, answer := handle(r)
 			s.mu.Unlock()

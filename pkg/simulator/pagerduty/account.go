@@ -102,6 +102,7 @@ func (t *team) index(userID string) int {
 const (
 	roleOwner = "owner"
 	roleAdmin = "admin"
+	roleUser  = "user"
 )
 
 func stakeholder(base string) bool {
@@ -118,7 +119,7 @@ func joinRole(base, role string) string {
 		return role
 	}
 	switch base {
-	case "user":
+	case roleUser:
 		return "manager"
 	case "limited_user":
 		return "responder"

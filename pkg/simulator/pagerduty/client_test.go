@@ -27,8 +27,8 @@ func simulated(t *testing.T, n int) (*pagerduty.Client, string) {
 	for i := range n {
 		people = append(people, fmt.Sprintf("person-%04d", i))
 	}
-	control(t, server.URL, "limits", map[string]any{"per_minute": 6000})
-	control(t, server.URL, "org", map[string]any{
+	steer(t, server.URL, "limits", map[string]any{"per_minute": 6000, "stale_ms": 0})
+	steer(t, server.URL, "org", map[string]any{
 		"people": append(people, "outsider"),
 		"teams": []any{map[string]any{
 			"tag": "acme-everyone", "name": "everyone", "org": "acme", "description": "All of us", "maintainers": people[:1], "members": people[1:],
@@ -41,7 +41,7 @@ func simulated(t *testing.T, n int) (*pagerduty.Client, string) {
 	return pagerduty.New(pagerduty.Config{BaseURL: server.URL, Token: config.NewSecret("key"), HTTP: web}), server.URL
 }
 
-func control(t *testing.T, address, what string, body any) {
+func steer(t *testing.T, address, what string, body any) {
 	content, err := json.Marshal(body)
 	require.NoError(t, err)
 	method := http.MethodPut
@@ -115,7 +115,7 @@ func TestSimulator_FaultsOfAllKinds_RoleAndListSurvive(t *testing.T) {
 					continue
 				}
 				what["match"] = match
-				control(t, address, "faults", []any{what})
+				steer(t, address, "faults", []any{what})
 				require.NoError(t, c.PutMember(t.Context(), id, users[0].ID, ownership.Observer))
 				got, err := c.Observe(t.Context(), id)
 				require.NoError(t, err)

@@ -31,6 +31,9 @@ func (s *Server) putMember(r *http.Request) (int, any) {
 	if t == nil || u == nil {
 		return notFound()
 	}
+	if !s.mayManage(r, t) {
+		return denied()
+	}
 	var body struct {
 		Role string `json:"role"`
 	}
@@ -56,6 +59,9 @@ func (s *Server) removeMember(r *http.Request) (int, any) {
 	t := s.account.teams[r.PathValue("id")]
 	if t == nil {
 		return notFound()
+	}
+	if !s.mayManage(r, t) {
+		return denied()
 	}
 	i := t.index(r.PathValue("user"))
 	if i < 0 {

@@ -26,7 +26,7 @@ func page[T any](r *http.Request, key string, rows []T, show func(T) any) (int, 
 		return invalid("Offset must be a number")
 	}
 	limit = min(max(limit, 1), maxLimit)
-	if offset+limit > maxRow {
+	if offset > maxRow-limit {
 		return invalid(fmt.Sprintf("Offset must be less than %d", maxRow-limit))
 	}
 	end := min(offset+limit, len(rows))

@@ -98,6 +98,9 @@ func (s *Server) attachPolicy(r *http.Request) (int, any) {
 	if t == nil || p == nil {
 		return notFound()
 	}
+	if !s.mayManage(r, t) {
+		return denied()
+	}
 	if p.teamID != "" && p.teamID != t.id {
 		return http.StatusBadRequest, object{"error": object{"code": 2001, "message": "Escalation Policy has already been taken", "errors": nil}}
 	}
@@ -111,6 +114,9 @@ func (s *Server) detachPolicy(r *http.Request) (int, any) {
 	t, p := s.account.teams[r.PathValue("id")], s.account.policies[r.PathValue("ep")]
 	if t == nil || p == nil {
 		return notFound()
+	}
+	if !s.mayManage(r, t) {
+		return denied()
 	}
 	if p.teamID == t.id {
 		p.teamID = ""

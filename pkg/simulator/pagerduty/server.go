@@ -1,16 +1,15 @@
 // Package pagerduty is a PagerDuty REST API in memory, faithful where a client can tell: paths, envelopes, paging,
-// errors, quota and its headers, roles that base roles fix, users whom escalation policies hold, and reads that lag
-// writes. docs/simulators.md describes what it has and how to control it.
+// errors, quota and its headers, keys of users with their rights, roles that base roles fix, users whom escalation
+// policies hold, and reads that lag writes. docs/simulators.md describes what it has and how to control it.
 package pagerduty
 
 import (
 	"bytes"
-	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,14 +18,22 @@ import (
 
 // Options describe a server. The zero value has no credential that works.
 type Options struct {
-	Token string           // the account's API key
-	Clock func() time.Time // nil: time.Now
+	Token string // the account's API key
+	// UserTokens are API keys of users: token → the user's id or e-mail address. See SetUserTokens.
+	UserTokens map[string]string
+	Clock      func() time.Time // nil: time.Now
 }
 
-// defaultPerMinute is the quota of one account API key (PagerDuty developer documentation, "REST API Rate Limits").
-const defaultPerMinute = 960
+const (
+	// defaultPerMinute is the quota of one account API key, and of all keys of one user (PagerDuty developer documentation,
+	// "REST API Rate Limits").
+	defaultPerMinute = 960
+	// defaultStaleMS is how long reads lag writes: at PagerDuty up to seconds (terraform-provider-pagerduty issue 621), here
+	// long enough that who reads at once after a write sees that it is not there.
+	defaultStaleMS = 300
 
-const maxBody = 1 << 20
+	maxBody = 1 << 20
+)
 
 // Server is the simulated platform.
 type Server struct {
@@ -35,21 +42,23 @@ type Server struct {
 	control *control.Control
 	handler http.Handler
 
-	mu       sync.Mutex
-	account  *account
-	window   time.Time // the quota's minute
-	limit    int       // in it
-	used     int
-	requests int64
+	mu         sync.Mutex
+	account    *account
+	userTokens map[string]string
+	quotas     map[string]*quota // by the caller's id; the account's own key: ""
+	requests   int64
 }
 
-// New makes a server with an empty account.
+// New makes a server with an empty account. Its reads lag its writes by 300 ms: tests that read at once what they wrote
+// set other limits (Control).
 func New(opts Options) *Server {
-	s := &Server{token: opts.Token, now: opts.Clock, account: newAccount()}
+	s := &Server{
+		token: opts.Token, now: opts.Clock, account: newAccount(), userTokens: maps.Clone(opts.UserTokens), quotas: map[string]*quota{},
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.control = control.New(s, control.Limits{PerMinute: defaultPerMinute}, s.now)
+	s.control = control.New(s, control.Limits{PerMinute: defaultPerMinute, StaleMS: defaultStaleMS}, s.now)
 	s.handler = s.control.Handler(s.routes(), func(routes http.Handler) http.Handler {
 		return s.identified(s.authenticated(s.limited(routes)))
 	})
@@ -81,6 +90,7 @@ func (s *Server) routes() *http.ServeMux {
 
 		"GET /users":         s.listUsers,
 		"POST /users":        s.createUser,
+		"GET /users/me":      s.getMe,
 		"GET /users/{id}":    s.getUser,
 		"PUT /users/{id}":    s.updateUser,
 		"DELETE /users/{id}": s.deleteUser,
@@ -122,23 +132,15 @@ func (s *Server) identified(next http.Handler) http.Handler {
 	})
 }
 
-// authenticated wants the account's key as PagerDuty spells it, or as an OAuth token.
-func (s *Server) authenticated(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Token token=")
-		if !ok {
-			given, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		}
-		if !ok || s.token == "" || subtle.ConstantTimeCompare([]byte(given), []byte(s.token)) != 1 {
-			reply(w, http.StatusUnauthorized, failure(2006, "The request was not authenticated"))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// quota is what one caller used of a minute.
+type quota struct {
+	window time.Time
+	limit  int // in it
+	used   int
 }
 
-// limited counts requests in windows of a minute and tells the quota with every answer. Reset is a number of seconds,
-// not a time. Another limit begins another window.
+// limited counts requests of a caller in windows of a minute and tells the quota with every answer. Reset is a number of
+// seconds, not a time. Another limit begins another window.
 func (s *Server) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limit := s.control.Limits().PerMinute
@@ -147,12 +149,17 @@ func (s *Server) limited(next http.Handler) http.Handler {
 			return
 		}
 		s.mu.Lock()
-		now := s.now()
-		if now.Sub(s.window) >= time.Minute || limit != s.limit {
-			s.window, s.limit, s.used = now, limit, 0
+		q := s.quotas[callerID(r)]
+		if q == nil {
+			q = &quota{}
+			s.quotas[callerID(r)] = q
 		}
-		s.used++
-		used, reset := s.used, s.window.Add(time.Minute).Sub(now)
+		now := s.now()
+		if now.Sub(q.window) >= time.Minute || limit != q.limit {
+			*q = quota{window: now, limit: limit}
+		}
+		q.used++
+		used, reset := q.used, q.window.Add(time.Minute).Sub(now)
 		s.mu.Unlock()
 		w.Header().Set("ratelimit-limit", fmt.Sprint(limit))
 		w.Header().Set("ratelimit-remaining", fmt.Sprint(max(limit-used, 0)))
@@ -184,6 +191,8 @@ func failure(code int, message string, details ...string) object {
 func invalid(details ...string) (int, any) {
 	return http.StatusBadRequest, failure(2001, "Invalid Input Provided", details...)
 }
+
+func denied() (int, any) { return http.StatusForbidden, failure(2010, "Access Denied") }
 
 func notFound() (int, any) { return http.StatusNotFound, failure(2100, "Not Found") }
 

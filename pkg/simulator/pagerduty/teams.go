@@ -71,7 +71,8 @@ func readTeam(r *http.Request) (body teamBody, status int, answer any) {
 		return body, status, answer
 	}
 	if wrapped.Team == nil {
-		return body, http.StatusForbidden, failure(2010, "Access Denied")
+		status, answer = denied()
+		return body, status, answer
 	}
 	body = *wrapped.Team
 	switch {
@@ -97,7 +98,12 @@ func (b teamBody) applyTo(t *team) {
 	}
 }
 
+// createTeam makes the user whose key it is a manager of the new team. The account's key has no user, and makes an empty
+// team.
 func (s *Server) createTeam(r *http.Request) (int, any) {
+	if !s.mayMakeTeams(r) {
+		return denied()
+	}
 	body, status, answer := readTeam(r)
 	if status != 0 {
 		return status, answer
@@ -108,6 +114,9 @@ func (s *Server) createTeam(r *http.Request) (int, any) {
 	t := &team{id: s.account.newID("team"), defaultRole: "manager", createdAt: s.now()}
 	body.applyTo(t)
 	s.account.addTeam(t)
+	if u := s.account.users[callerID(r)]; u != nil {
+		t.write(s.now(), s.stale(), func() { t.put(u, "manager") })
+	}
 	control.Effect(r.Context(), "create_team "+t.id+" "+t.name)
 	return http.StatusCreated, object{"team": s.showTeam(t)}
 }
@@ -124,6 +133,9 @@ func (s *Server) updateTeam(r *http.Request) (int, any) {
 	t := s.account.teams[r.PathValue("id")]
 	if t == nil {
 		return notFound()
+	}
+	if !s.mayManage(r, t) {
+		return denied()
 	}
 	body, status, answer := readTeam(r)
 	if status != 0 {
@@ -143,6 +155,9 @@ func (s *Server) deleteTeam(r *http.Request) (int, any) {
 	id := r.PathValue("id")
 	if s.account.teams[id] == nil {
 		return notFound()
+	}
+	if !s.mayMakeTeams(r) {
+		return denied()
 	}
 	for _, p := range s.account.policies {
 		if p.teamID == id {

@@ -82,6 +82,9 @@ func (s *Server) readUser(r *http.Request, self string) (body userBody, status i
 }
 
 func (s *Server) createUser(r *http.Request) (int, any) {
+	if !s.mayManageUsers(r, "") {
+		return denied()
+	}
 	if r.Header.Get("From") == "" {
 		return invalid("From header must be the e-mail address of a user")
 	}
@@ -105,6 +108,9 @@ func (s *Server) updateUser(r *http.Request) (int, any) {
 	if u == nil {
 		return notFound()
 	}
+	if !s.mayManageUsers(r, u.id) {
+		return denied()
+	}
 	body, status, answer := s.readUser(r, u.id)
 	if status != 0 {
 		return status, answer
@@ -127,6 +133,9 @@ func (s *Server) deleteUser(r *http.Request) (int, any) {
 	u := s.account.users[r.PathValue("id")]
 	if u == nil {
 		return notFound()
+	}
+	if !s.mayManageUsers(r, "") {
+		return denied()
 	}
 	for _, t := range s.account.teams {
 		t.past = nil // who is gone must not show in a stale read

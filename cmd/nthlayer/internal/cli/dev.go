@@ -20,7 +20,10 @@ import (
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/system"
 )
 
-const stopWithin = 30 * time.Second
+const (
+	stopWithin = 30 * time.Second
+	maxWorkers = 16 // plenty for one machine
+)
 
 func (a *app) dev() *cobra.Command {
 	var cfg system.Config
@@ -31,10 +34,11 @@ func (a *app) dev() *cobra.Command {
 directory, Redis and SQS in memory, simulators of Cortex, PagerDuty and Slack, and an issuer of tokens.
 
 When everything is ready, one line of JSON says how to reach it; <state-dir>/dev.json holds the same, with the process
-ids kept current. A service that dies is started again. Logs are in <state-dir>/logs. A second Ctrl-C does not wait.
+ids kept current. A service or a PostgreSQL that dies is started again. Logs are in <state-dir>/logs. A second Ctrl-C does
+not wait.
 
 A variable replaces a part by one outside: NTHLAYER_CORTEX_URL, NTHLAYER_PAGERDUTY_URL and NTHLAYER_SLACK_URL (each with
-its _TOKEN), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`,
+its _TOKEN or _TOKEN_FILE), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`,
 		Example: `  nthlayer dev
   nthlayer dev --port-base 7700 --workers 3
   nthlayer dev --org organisation.json
@@ -45,9 +49,15 @@ its _TOKEN), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAYER_REDIS_ADDR.`
 	cmd.Flags().StringVar(&cfg.StateDir, "state-dir", connection.DevDir, "`directory` for everything the system keeps")
 	cmd.Flags().IntVar(&cfg.PortBase, "port-base", 0, "first of the ports to use, one after the other; 0 takes free ones")
 	cmd.Flags().StringVar(&cfg.OrgFile, "org", "", "JSON `file` with the organisation the simulators start with (default: an example)")
-	cmd.Flags().IntVar(&cfg.Workers, "workers", 1, "reconcile-worker processes")
+	cmd.Flags().IntVar(&cfg.Workers, "workers", 1, fmt.Sprintf("reconcile-worker processes, 1 to %d", maxWorkers))
 	must(cmd.MarkFlagDirname("state-dir"))
 	must(cmd.MarkFlagFilename("org", "json"))
+	beforeRun(cmd, func() error {
+		if cfg.Workers < 1 || cfg.Workers > maxWorkers {
+			return fmt.Errorf("--workers %d: must be from 1 to %d", cfg.Workers, maxWorkers)
+		}
+		return nil
+	})
 	return cmd
 }
 

@@ -26,17 +26,21 @@ type Config struct {
 	ServiceEnv func(name string) []string
 }
 
-// Outside names parts that are not started because there is one elsewhere. The variables are those of the services.
+// Outside names parts that are not started because there is one elsewhere. The variables are those of the services. A
+// platform without an address is simulated: it takes the token that is given here, and no file.
 type Outside struct {
-	CortexURL      string        `env:"NTHLAYER_CORTEX_URL"`
-	CortexToken    config.Secret `env:"NTHLAYER_CORTEX_TOKEN"`
-	PagerDutyURL   string        `env:"NTHLAYER_PAGERDUTY_URL"`
-	PagerDutyToken config.Secret `env:"NTHLAYER_PAGERDUTY_TOKEN"`
-	SlackURL       string        `env:"NTHLAYER_SLACK_URL"`
-	SlackToken     config.Secret `env:"NTHLAYER_SLACK_TOKEN"`
-	SQSEndpoint    string        `env:"NTHLAYER_SQS_ENDPOINT"`
-	DatabaseURL    config.Secret `env:"NTHLAYER_DATABASE_URL"`
-	RedisAddr      string        `env:"NTHLAYER_REDIS_ADDR"`
+	CortexURL          string        `env:"NTHLAYER_CORTEX_URL"`
+	CortexToken        config.Secret `env:"NTHLAYER_CORTEX_TOKEN"`
+	CortexTokenFile    string        `env:"NTHLAYER_CORTEX_TOKEN_FILE"`
+	PagerDutyURL       string        `env:"NTHLAYER_PAGERDUTY_URL"`
+	PagerDutyToken     config.Secret `env:"NTHLAYER_PAGERDUTY_TOKEN"`
+	PagerDutyTokenFile string        `env:"NTHLAYER_PAGERDUTY_TOKEN_FILE"`
+	SlackURL           string        `env:"NTHLAYER_SLACK_URL"`
+	SlackToken         config.Secret `env:"NTHLAYER_SLACK_TOKEN"`
+	SlackTokenFile     string        `env:"NTHLAYER_SLACK_TOKEN_FILE"`
+	SQSEndpoint        string        `env:"NTHLAYER_SQS_ENDPOINT"`
+	DatabaseURL        config.Secret `env:"NTHLAYER_DATABASE_URL"`
+	RedisAddr          string        `env:"NTHLAYER_REDIS_ADDR"`
 }
 
 // InfoFile is where a running system describes itself.
@@ -66,7 +70,7 @@ type GatewayInfo struct {
 	GRPC string `json:"grpc"`
 }
 
-// PlatformTokens are what the simulators, or the platforms outside, take as credentials.
+// PlatformTokens are what the simulators, or the platforms outside, take as credentials; empty where a file holds it.
 type PlatformTokens struct {
 	Cortex    string `json:"cortex"`
 	PagerDuty string `json:"pagerduty"`

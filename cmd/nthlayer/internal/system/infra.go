@@ -30,6 +30,7 @@ const (
 	tokenSubject  = "dev"
 	tokenScope    = "nthlayer/admin"
 	tokenLifetime = 30 * 24 * time.Hour
+	lookWithin    = 2 * time.Second
 )
 
 // startPostgres runs PostgreSQL in the state directory and brings the schema up to date.
@@ -45,11 +46,18 @@ func (s *System) startPostgres(ctx context.Context, ports *ports) error {
 			port = r.port()
 			r.release()
 		}
-		server, err := pgserver.Start(ctx, pgserver.Options{Dir: s.path("postgres"), Port: port, Settings: s.cfg.PostgresSettings})
+		p := &postgres{
+			opts: pgserver.Options{Dir: s.path("postgres"), Port: port, Settings: s.cfg.PostgresSettings},
+			log:  s.cfg.Log, changed: s.processChanged,
+		}
+		server, err := p.start(ctx)
 		if err != nil {
 			return err
 		}
-		s.onStop("PostgreSQL", server.Stop)
+		s.onStop("PostgreSQL", p.end)
+		s.mu.Lock()
+		s.postgres = p
+		s.mu.Unlock()
 		if err := server.EnsureDatabase(ctx, database); err != nil {
 			return err
 		}
@@ -62,6 +70,7 @@ func (s *System) startPostgres(ctx context.Context, ports *ports) error {
 // startRedis runs the Redis protocol in memory: what it holds (rate limits) may be lost at any time.
 func (s *System) startRedis(ctx context.Context, ports *ports) error {
 	if s.info.Redis = s.cfg.Outside.RedisAddr; s.info.Redis != "" {
+		s.lookForRedis(ctx)
 		return nil
 	}
 	r, err := ports.reserve(ctx)
@@ -76,6 +85,20 @@ func (s *System) startRedis(ctx context.Context, ports *ports) error {
 	s.onStop("Redis", func(context.Context) error { redis.Close(); return nil })
 	s.info.Redis = r.addr()
 	return nil
+}
+
+// lookForRedis warns when nobody is there. Services start without Redis and do without it, each at a part of the quotas,
+// which may not be what the person wanted who wrote the address.
+func (s *System) lookForRedis(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.info.Redis)
+	if err != nil {
+		s.cfg.Log.Warn("the Redis of NTHLAYER_REDIS_ADDR is not there: until it is, each process keeps to its share of the quotas",
+			"addr", s.info.Redis, "error", err)
+		return
+	}
+	_ = conn.Close()
 }
 
 // startSQS runs the SQS endpoint in memory and makes the queues, also on an endpoint outside, where they may be missing.

@@ -9,6 +9,31 @@ import (
 	"syscall"
 )
 
+const lastPort = 65535
+
+// ports is how many ports the parts take that are started here.
+func (c Config) ports() int {
+	n := 3*c.Gateways + 2*(1+c.Notifiers+c.Workers) + 1 // the one scheduler, the issuer
+	out := c.Outside
+	for _, elsewhere := range []string{
+		out.CortexURL, out.PagerDutyURL, out.SlackURL, out.SQSEndpoint, out.RedisAddr, out.DatabaseURL.Reveal(),
+	} {
+		if elsewhere == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// checkPorts makes sure that there are as many ports as it takes.
+func (c Config) checkPorts() error {
+	if last := lastPort + 1 - c.ports(); c.PortBase < 0 || c.PortBase > last {
+		return fmt.Errorf("--port-base %d: must be from 1 to %d, because this system takes %d ports from there on; 0 takes free ones",
+			c.PortBase, last, c.ports())
+	}
+	return nil
+}
+
 // ports gives out loopback addresses: consecutive ones from a base, or free ones. Addresses are reserved by listening on
 // them until the part that needs one takes it over.
 type ports struct {

@@ -136,7 +136,7 @@ func (s *System) child(name, program string, admin reservation, listens []reserv
 		env:     s.environment(name, program, append(env, "NTHLAYER_ADMIN_ADDR="+admin.addr())),
 		logPath: s.path("logs", name+".log"),
 		log:     s.cfg.Log,
-		changed: s.childChanged,
+		changed: s.processChanged,
 	}
 	if err := os.Truncate(c.logPath, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, admin, fmt.Errorf("begin a new log: %w", err)
@@ -156,7 +156,7 @@ func (s *System) child(name, program string, admin reservation, listens []reserv
 
 // environment is that of this process with what the service needs; where a name stands twice, the last one counts.
 func (s *System) environment(name, program string, own []string) []string {
-	tls := devca.FilesOf(s.path("tls"), program)
+	tls, out := devca.FilesOf(s.path("tls"), program), s.cfg.Outside
 	env := append(os.Environ(),
 		"NTHLAYER_DATABASE_URL="+s.info.Postgres,
 		"NTHLAYER_REDIS_ADDR="+s.info.Redis,
@@ -165,10 +165,13 @@ func (s *System) environment(name, program string, own []string) []string {
 		"NTHLAYER_NOTIFICATIONS_QUEUE="+notificationsQueue,
 		"NTHLAYER_CORTEX_URL="+s.info.Cortex,
 		"NTHLAYER_CORTEX_TOKEN="+s.info.Tokens.Cortex,
+		"NTHLAYER_CORTEX_TOKEN_FILE="+tokenFile(out.CortexURL, out.CortexTokenFile),
 		"NTHLAYER_PAGERDUTY_URL="+s.info.PagerDuty,
 		"NTHLAYER_PAGERDUTY_TOKEN="+s.info.Tokens.PagerDuty,
+		"NTHLAYER_PAGERDUTY_TOKEN_FILE="+tokenFile(out.PagerDutyURL, out.PagerDutyTokenFile),
 		"NTHLAYER_SLACK_URL="+slackAPI(s.info.Slack),
 		"NTHLAYER_SLACK_TOKEN="+s.info.Tokens.Slack,
+		"NTHLAYER_SLACK_TOKEN_FILE="+tokenFile(out.SlackURL, out.SlackTokenFile),
 		"NTHLAYER_TLS_CA="+tls.CA,
 		"NTHLAYER_TLS_CERT="+tls.Cert,
 		"NTHLAYER_TLS_KEY="+tls.Key,
@@ -177,7 +180,7 @@ func (s *System) environment(name, program string, own []string) []string {
 		env = append(env, "NTHLAYER_SLACK_CHANNEL="+slackChannel)
 	}
 	// In the simulator nobody is paged: teams may be made there. In a PagerDuty outside that stays the user's word.
-	if s.cfg.Outside.PagerDutyURL == "" && os.Getenv("NTHLAYER_CREATE_TEAMS") == "" {
+	if out.PagerDutyURL == "" && os.Getenv("NTHLAYER_CREATE_TEAMS") == "" {
 		env = append(env, "NTHLAYER_CREATE_TEAMS=true")
 	}
 	env = append(env, own...)
@@ -185,6 +188,15 @@ func (s *System) environment(name, program string, own []string) []string {
 		env = append(env, s.cfg.ServiceEnv(name)...)
 	}
 	return env
+}
+
+// tokenFile is the file that holds a platform's token. A simulator's token is known here, and whoever has a file in the
+// environment for the real platform must not make services refuse to start because of both.
+func tokenFile(outside, file string) string {
+	if outside == "" {
+		return ""
+	}
+	return file
 }
 
 // awaitReady asks the service until it says that it is ready. A service that dies on the way has said why in its log.

@@ -32,8 +32,9 @@ type System struct {
 	children []*Child
 	stops    []stopper
 
-	mu   sync.Mutex
-	info Info
+	mu       sync.Mutex
+	info     Info
+	postgres *postgres // nil: it is outside
 }
 
 // stopper undoes the start of one part.
@@ -64,6 +65,9 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		return nil, fmt.Errorf("resolve %s: %w", cfg.StateDir, err)
 	}
 	cfg.StateDir = state
+	if err := cfg.checkPorts(); err != nil {
+		return nil, err
+	}
 
 	s := &System{cfg: cfg, info: Info{PIDs: map[string]int{}}}
 	if err := s.start(ctx); err != nil {
@@ -130,6 +134,9 @@ func (s *System) snapshot() Info {
 	info.PIDs = make(map[string]int, len(s.children))
 	for _, c := range s.children {
 		info.PIDs[c.Name()] = c.Pid()
+	}
+	if s.postgres != nil {
+		info.PIDs["postgres"] = s.postgres.pid()
 	}
 	return info
 }
@@ -224,8 +231,8 @@ func (s *System) writeInfo() error {
 	return nil
 }
 
-// childChanged keeps the pids in dev.json current.
-func (s *System) childChanged() {
+// processChanged keeps the pids in dev.json current.
+func (s *System) processChanged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.info.Ready {

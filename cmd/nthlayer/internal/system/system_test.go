@@ -17,9 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/pgserver"
 	"github.com/nthlayer/nthlayer/pkg/testkit"
 )
 
@@ -134,6 +136,55 @@ func TestSystem_ServiceKilled_IsUpAgainAndDevJSONKnowsItsPid(t *testing.T) {
 	require.Equal(t, pid, s.Info().PIDs[worker])
 }
 
+// withPostgres is a system with a PostgreSQL of its own, and what it says.
+func withPostgres(t *testing.T) (Config, *System, *testkit.Outside) {
+	t.Helper()
+	if _, err := pgserver.Installed(); err != nil {
+		testkit.SkipFor(t, err.Error())
+	}
+	cfg, said := testConfig(t, "service"), &testkit.Outside{}
+	cfg.Outside.DatabaseURL = config.Secret{}
+	cfg.PostgresSettings = map[string]string{"fsync": "off"}
+	cfg.Log = slog.New(slog.NewTextHandler(said, nil))
+	t.Cleanup(func() { require.NoError(t, pgserver.Remove(filepath.Join(cfg.StateDir, "postgres"))) })
+	return cfg, start(t, cfg), said
+}
+
+func query(t *testing.T, url, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), sql)
+	require.NoError(t, err)
+}
+
+func TestSystem_PostgresKilled_IsUpAgainUnderTheSameAddressWithItsData(t *testing.T) {
+	cfg, s, said := withPostgres(t)
+	before := readDevJSON(t, cfg)
+	query(t, before.Postgres, "CREATE TABLE kept (n int)")
+	for life := 1; life <= 2; life++ {
+		pid := s.Info().PIDs["postgres"]
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		said.Await(t, "output", `(?s)(PostgreSQL died.*PostgreSQL is back.*){`+strconv.Itoa(life)+`}`)
+		query(t, before.Postgres, "SELECT n FROM kept")
+		after := readDevJSON(t, cfg)
+		require.NotEqual(t, pid, after.PIDs["postgres"])
+		require.Equal(t, before.Postgres, after.Postgres)
+	}
+	require.Contains(t, said.Said("output"), "killed", "why it died")
+}
+
+func TestStop_PostgresIsDown_LeavesItDown(t *testing.T) {
+	cfg, s, said := withPostgres(t)
+	require.NoError(t, syscall.Kill(s.Info().PIDs["postgres"], syscall.SIGKILL))
+	said.Await(t, "output", "PostgreSQL died")
+	require.NoError(t, s.Stop(t.Context()))
+	again, err := pgserver.Start(t.Context(), pgserver.Options{Dir: filepath.Join(cfg.StateDir, "postgres"), Settings: cfg.PostgresSettings})
+	require.NoError(t, err, "nobody has the directory")
+	require.NoError(t, again.Stop(t.Context()))
+}
+
 func TestStart_ServiceDoesNotComeUp_ShowsWhatItSaid(t *testing.T) {
 	_, err := Start(t.Context(), testConfig(t, "broken"))
 	require.ErrorContains(t, err, "NTHLAYER_SOMETHING is not set")
@@ -166,6 +217,25 @@ func TestStart_PortBase_GivesPortsInOrder(t *testing.T) {
 	other.PortBase = cfg.PortBase
 	_, err := Start(t.Context(), other)
 	require.ErrorContains(t, err, "--port-base")
+}
+
+func TestStart_PortBase_LastPortsAreUsedAndNoneBeyond(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Gateways, cfg.Workers, cfg.Notifiers = 2, 3, 2
+	cfg.Outside.SlackURL = "https://slack.com/api/"
+	needed := cfg.ports()
+	if !rangeIsFree(t, lastPort+1-needed, needed) {
+		t.Skip("another program has one of the last ports")
+	}
+	cfg.PortBase = lastPort + 1 - needed
+	require.Equal(t, "http://127.0.0.1:65535", start(t, cfg).Info().Issuer, "the last port goes to the last part that takes one")
+
+	for _, base := range []int{cfg.PortBase + 1, 65533, 70000, -1} {
+		cfg.PortBase = base
+		_, err := Start(t.Context(), cfg)
+		require.ErrorContains(t, err, "--port-base "+strconv.Itoa(base)+": must be from 1 to "+strconv.Itoa(lastPort+1-needed))
+		require.ErrorContains(t, err, "takes "+strconv.Itoa(needed)+" ports")
+	}
 }
 
 // freeRange finds a port with room behind it.
@@ -213,6 +283,40 @@ func TestStart_PlatformOutside_IsUsedAsItIs(t *testing.T) {
 	require.Equal(t, "theirs", s.Info().Tokens.Cortex)
 }
 
+func TestStart_TokenFileOfAPlatformOutside_IsWhatServicesRead(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Outside.PagerDutyURL, cfg.Outside.PagerDutyTokenFile = "https://api.pagerduty.com", "/run/secrets/pagerduty"
+	s := start(t, cfg)
+	require.Empty(t, s.Info().Tokens.PagerDuty)
+	env := effective(s.environment(worker, worker, nil))
+	require.Equal(t, "/run/secrets/pagerduty", env["NTHLAYER_PAGERDUTY_TOKEN_FILE"])
+	require.Empty(t, env["NTHLAYER_PAGERDUTY_TOKEN"])
+}
+
+// What a developer's shell holds for the real platforms must not meet the simulators' tokens.
+func TestEnvironment_TokenFilesInTheShell_DoNotReachServicesOfSimulators(t *testing.T) {
+	for _, platform := range []string{"CORTEX", "PAGERDUTY", "SLACK"} {
+		t.Setenv("NTHLAYER_"+platform+"_TOKEN_FILE", "/run/secrets/"+platform)
+	}
+	s := &System{cfg: Config{Outside: Outside{SlackTokenFile: "/run/secrets/SLACK"}}}
+	s.info.Tokens = PlatformTokens{Cortex: "a", PagerDuty: "b", Slack: "c"}
+	env := effective(s.environment(worker, worker, nil))
+	for platform, token := range map[string]string{"CORTEX": "a", "PAGERDUTY": "b", "SLACK": "c"} {
+		require.Equal(t, token, env["NTHLAYER_"+platform+"_TOKEN"])
+		require.Empty(t, env["NTHLAYER_"+platform+"_TOKEN_FILE"])
+	}
+}
+
+// effective is an environment as a process sees it.
+func effective(pairs []string) map[string]string {
+	env := map[string]string{}
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+	}
+	return env
+}
+
 func TestStop_HurriedByTheUser_DoesNotWaitForServices(t *testing.T) {
 	cfg := testConfig(t, "service")
 	s, err := Start(t.Context(), cfg)
@@ -221,6 +325,28 @@ func TestStop_HurriedByTheUser_DoesNotWaitForServices(t *testing.T) {
 	hurried, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	require.ErrorContains(t, s.Stop(hurried), "notifier did not stop in time")
+}
+
+func TestStart_RedisOutsideIsAway_WarnsOnceAndStarts(t *testing.T) {
+	cfg := testConfig(t, "service")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	for _, there := range []bool{true, false} {
+		var said testkit.Outside
+		cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
+		cfg.Outside.RedisAddr = l.Addr().String()
+		s, err := Start(t.Context(), cfg)
+		require.NoError(t, err)
+		require.Equal(t, cfg.Outside.RedisAddr, s.Info().Redis)
+		require.NoError(t, s.Stop(t.Context()))
+		if there {
+			require.Empty(t, said.Said("output"))
+			require.NoError(t, l.Close())
+			continue
+		}
+		require.Equal(t, 1, strings.Count(said.Said("output"), "the Redis of NTHLAYER_REDIS_ADDR is not there"))
+		require.Contains(t, said.Said("output"), "addr="+cfg.Outside.RedisAddr)
+	}
 }
 
 func TestSlackAPI_HostAlone_GetsThePathOfTheAPI(t *testing.T) {
