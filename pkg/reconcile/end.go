@@ -213,9 +213,9 @@ func judge(s *State) verdict {
 	case s.Lost && !s.Desired.Archived:
 		issue := s.Plan.Issues[0]
 		v.reason, v.message = strings.ToUpper(string(issue.Kind)), "nothing was changed: "+issue.Message
-	case len(s.Applied) > 0:
-		after := *s.Plan
-		after.Changes = nil
+	case s.After != nil: // what verify saw counts, not what was planned: others may be changing the team too
+		after := ownership.Diff(*s.Desired, *s.After, s.Wanted)
+		after.Issues = s.Plan.Issues
 		v.sync = after.SyncStatus()
 	}
 	return v

@@ -128,6 +128,7 @@ type State struct {
 	Decision *policy.Decision    `json:"decision,omitempty"` // set by guard
 	TargetID string              `json:"target_id,omitempty"`
 	Applied  []AppliedChange     `json:"applied,omitempty"` // set by apply
+	After    *ownership.Observed `json:"after,omitempty"`   // set by verify: the team with the changes
 	Earlier  []AppliedChange     `json:"earlier,omitempty"` // set by record: what rounds before changed, or may have
 
 	// underWay is the Ref of the change that may be half made, "" where none is. nil: whatever an earlier claim left, which

@@ -28,6 +28,7 @@ func (r *run) verify(ctx context.Context, s *State) error {
 				return false, nil
 			}
 		}
+		s.After = &observed
 		return true, nil
 	})
 	if errors.Is(err, errNotShown) {

@@ -1,13 +1,17 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -424,4 +428,147 @@ func TestAnnounce_WorkerGone_IsNotWaitedForLongerEachTime(t *testing.T) {
 	n, err := o.Announce(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, n, "one that was never begun may be behind a backlog")
+}
+
+// A pause is taken back after the worker learned of it and before it put its run off.
+func TestDefer_ResumedMeanwhile_GoesOn(t *testing.T) {
+	s, _ := open(t)
+	c := claim(t, s, accept(t, s, "payments"))
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "x", 24*time.Hour)
+	require.NoError(t, err)
+	asked, err := c.Renew(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.ResumeTeam(t.Context(), "payments"))
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{Delay: asked.PausedFor, Paused: true, Reason: "TEAM_PAUSED"}))
+	claim(t, s, c.Run.JobID)
+}
+
+// A run is being accepted while the pause of its team ends: whichever comes first, nothing holds the run afterwards.
+func TestAccept_WhileThePauseEnds_IsNotHeld(t *testing.T) {
+	s, db := open(t)
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "x", 24*time.Hour)
+	require.NoError(t, err)
+	tx, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO idempotency_keys (principal, key, request_hash, job_id) VALUES ('ann', 'k', 'x', gen_random_uuid())")
+	require.NoError(t, err)
+	var id uuid.UUID
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		r := newRun("payments", "k")
+		r.Principal = "ann"
+		var err error
+		id, _, err = s.Accept(context.WithoutCancel(t.Context()), r)
+		assert.NoError(t, err)
+	})
+	waitForLocks(t, tx, 1) // its snapshot has the pause, and it waits for the key
+	require.NoError(t, s.ResumeTeam(t.Context(), "payments"))
+	require.NoError(t, tx.Rollback(t.Context()))
+	accepting.Wait()
+	claim(t, s, id)
+}
+
+// waitForLocks waits until so many sessions of this database wait for a lock.
+func waitForLocks(t *testing.T, tx pgx.Tx, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted").Scan(&waiting)
+		return err == nil && waiting >= n
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestDefer_Canceled_IsDueAtOnce(t *testing.T) {
+	s, _ := open(t)
+	c := claim(t, s, accept(t, s, "payments"))
+	run, err := s.Cancel(t.Context(), c.Run.JobID, "bob", "")
+	require.NoError(t, err)
+	require.Equal(t, store.Running, run.Status)
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{Delay: 24 * time.Hour, Reason: "X"}))
+	require.Equal(t, "bob", claim(t, s, c.Run.JobID).Run.CanceledBy, "whoever takes it up ends it")
+}
+
+func TestPauseTeam_DryRuns_GoOn(t *testing.T) {
+	s, _ := open(t)
+	busy := claim(t, s, accept(t, s, "payments"))
+	dry := newRun("payments", "")
+	dry.Request.DryRun = true
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "x", time.Hour)
+	require.NoError(t, err)
+	id, _, err := s.Accept(t.Context(), dry)
+	require.NoError(t, err)
+	_, err = s.Claim(t.Context(), id, terms("w"))
+	require.Equal(t, "TEAM_BUSY", fault.ReasonOf(err), "its message stays")
+	require.NoError(t, busy.Finish(t.Context(), store.Ending{Status: store.Succeeded}))
+	asked, err := claim(t, s, id).Renew(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, asked.PausedFor)
+}
+
+// A worker died in a team that is paused: its run waits like any other, and uses up no patience.
+func TestClaim_LeftBehindInAPausedTeam_WaitsForTheEndOfThePause(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	claim(t, s, id)
+	_, err := s.PauseTeam(t.Context(), "payments", "bob", "x", time.Hour)
+	require.NoError(t, err)
+	exec(t, db, "UPDATE leases SET until = to_timestamp(0)")
+	_, err = s.Claim(t.Context(), id, terms("w"))
+	require.Equal(t, "TEAM_PAUSED", fault.ReasonOf(err))
+	run, err := s.Run(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, store.Queued, run.Status)
+	require.Greater(t, time.Until(run.AvailableAt), 50*time.Minute)
+	require.NoError(t, s.ResumeTeam(t.Context(), "payments"))
+	claim(t, s, id)
+}
+
+func TestRequeue_CancelWasOvertaken_IsForgotten(t *testing.T) {
+	s, _ := open(t)
+	id := accept(t, s, "payments")
+	c := claim(t, s, id)
+	_, err := s.Cancel(t.Context(), id, "bob", "")
+	require.NoError(t, err)
+	require.NoError(t, c.Finish(t.Context(), store.Ending{Status: store.DeadLettered, ErrorReason: "X", Sync: ownership.Unknown}))
+	letters, err := s.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.Empty(t, claim(t, s, id).Run.CanceledBy)
+	_, err = s.Requeue(t.Context(), store.Which{}, "bob")
+	require.True(t, fault.Is(err, fault.Invalid), "nothing chosen is not everything")
+}
+
+// A run that a program began which knew no rounds is planned anew: its new intents are another round's.
+func TestClaim_BegunBeforeThereWereRounds_IsAnotherRound(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	c := claim(t, s, id)
+	require.NoError(t, c.Save(t.Context(), []byte(`{}`)))
+	removal := func(id string) ownership.Change { return ownership.Change{ID: id, Kind: ownership.RemoveMember} }
+	require.NoError(t, c.Intend(t.Context(), []ownership.Change{removal("a")}))
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{}))
+	exec(t, db, "UPDATE runs SET round = 0; UPDATE changes SET round = 0; UPDATE checkpoints SET round = 0, updated_at = now() - interval '1 hour'")
+	c = claim(t, s, id)
+	require.Equal(t, 2, c.Run.Round)
+	require.NoError(t, c.Intend(t.Context(), []ownership.Change{removal("a"), removal("b")}))
+	changes, err := c.Changes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+	earlier, err := c.Earlier(t.Context())
+	require.NoError(t, err)
+	require.Len(t, earlier, 1)
+}
+
+// Whoever ends a run holds its lease and then needs its row; whoever claims it takes the row and then needs the lease.
+func TestClaim_AgainstTheEndOfARun_IsNoDeadlock(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	claim(t, s, id)
+	claiming, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = claiming.Exec(t.Context(), "SELECT FROM runs WHERE job_id = $1 FOR UPDATE", id) // a claim, as far as its first lock
+	require.NoError(t, err)
+	_, err = s.Claim(t.Context(), id, terms("other"))
+	require.True(t, fault.Is(err, fault.Conflict), "a run's row that is locked is not waited for: %v", err)
+	require.NoError(t, claiming.Rollback(t.Context()))
 }

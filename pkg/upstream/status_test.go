@@ -1,10 +1,13 @@
 package upstream_test
 
 import (
+	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/upstream"
@@ -31,6 +34,18 @@ func TestStatus_BreakerOpens_SaysUntilWhenAndHoldsPollers(t *testing.T) {
 		require.Equal(t, "half_open", tr.Status().Breaker)
 		require.Zero(t, tr.Status().BreakerUntil)
 		require.Zero(t, tr.Hold(), "somebody must try")
+
+		p.steps = []step{func(*http.Request) (*http.Response, error) {
+			time.Sleep(5 * time.Second)
+			return answer(200, "")(nil)
+		}}
+		var probe sync.WaitGroup
+		probe.Go(func() { _, err := send(t.Context(), tr, "GET", ""); assert.NoError(t, err) })
+		synctest.Wait()
+		require.Equal(t, time.Second, tr.Hold(), "somebody tries: what is received now could only be put off")
+		probe.Wait()
+		require.Equal(t, "closed", tr.Status().Breaker)
+		require.Zero(t, tr.Hold())
 	})
 }
 

@@ -34,6 +34,9 @@ func TestReconcile_TeamMadeWithAUsersKey_EndsAsDeclared(t *testing.T) {
 	}
 	require.Empty(t, cmp.Diff(want["acme/team-20"], have["acme/team-20"]), "as declared, not as PagerDuty put the owner in")
 
+	require.Equal(t, "out_of_sync", r.syncStatus("team-00"), "the owner is in the team, although nobody planned that")
+	require.Equal(t, "in_sync", r.syncStatus("team-20"))
+
 	again := r.reconcile(made...)
 	for _, team := range made[:2] {
 		require.Equal(t, "succeeded", again[team].GetStatus(), "%s: %s", team, again[team].GetError())
