@@ -18,7 +18,7 @@ type Pause struct {
 	PausedBy string
 	PausedAt time.Time
 	Until    time.Time
-	Known    bool // the source declares such a team; set by PauseTeam
+	Unknown  bool // no such team has been seen yet; set by PauseTeam
 }
 
 // PauseTeam begins a pause, or replaces the one there is. Runs that wait are put off; one that is being worked on stops
@@ -30,7 +30,7 @@ func (s *Store) PauseTeam(ctx context.Context, teamID, by, reason string, durati
 		if err != nil {
 			return err
 		}
-		pause = Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until, Known: row.Known}
+		pause = Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until, Unknown: row.Unknown}
 		if err := q.HoldRuns(ctx, db.HoldRunsParams{TeamID: teamID, Queue: ReconcileQueue}); err != nil {
 			return err
 		}

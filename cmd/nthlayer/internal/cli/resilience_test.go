@@ -33,7 +33,7 @@ func (r *resilience) CancelRun(_ context.Context, req *nthlayerv1.CancelRunReque
 
 func (r *resilience) PauseTeam(_ context.Context, req *nthlayerv1.PauseTeamRequest) (*nthlayerv1.TeamPause, error) {
 	r.pause = req
-	return &nthlayerv1.TeamPause{TeamId: req.GetTeamId(), Until: timestamppb.New(time.Now().Add(req.GetDuration().AsDuration()))}, nil
+	return &nthlayerv1.TeamPause{TeamId: req.GetTeamId(), TeamUnknown: req.GetTeamId() == "mistyped", Until: timestamppb.New(time.Now().Add(req.GetDuration().AsDuration()))}, nil
 }
 
 func (r *resilience) ListDeadLetters(context.Context, *nthlayerv1.ListDeadLettersRequest) (*nthlayerv1.ListDeadLettersResponse, error) {
@@ -89,6 +89,8 @@ func TestTeamPause_WantsADurationAndAReason(t *testing.T) {
 	code, out, errs := r.command(t, "team", "pause", "payments", "--for", "2h", "--reason", "incident")
 	require.Zero(t, code, errs)
 	require.Equal(t, 2*time.Hour, r.pause.GetDuration().AsDuration())
+	_, _, errs = r.command(t, "team", "pause", "mistyped", "--for", "2h", "--reason", "incident")
+	require.Contains(t, errs, `no team mistyped has been seen yet: see "nthlayer team list"`)
 	require.Contains(t, out, "team resume payments")
 }
 

@@ -187,7 +187,7 @@ func (a *app) teamPause() *cobra.Command {
 		Use:   "pause TEAM",
 		Short: "Change nothing of a team for a while",
 		Long: `Change nothing of a team for a while. Runs are still accepted, and wait; one that is being worked on stops between two
-steps. Plans and dry runs go on. A new pause replaces the one there is.`,
+changes, and decides over again when the pause has ended. Plans and dry runs go on. A new pause replaces the one there is.`,
 		Example:           `  nthlayer team pause sig-storage --for 2h --reason "incident 4711"`,
 		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
@@ -203,6 +203,9 @@ steps. Plans and dry runs go on. A new pause replaces the one there is.`,
 				}
 				fmt.Fprintf(a.Out, "%s is paused until %s\n%s\n", args[0], pause.GetUntil().AsTime().Local().Format(time.DateTime),
 					output.Faint("end it sooner with: nthlayer team resume "+args[0]))
+				if pause.GetTeamUnknown() {
+					fmt.Fprintf(a.Err, "no team %s has been seen yet: see \"nthlayer team list\" for how it is spelled\n", args[0])
+				}
 				return nil
 			})
 		},

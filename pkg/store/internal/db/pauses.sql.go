@@ -116,7 +116,7 @@ const savePause = `-- name: SavePause :one
 INSERT INTO pauses (team_id, reason, paused_by, until) VALUES ($1, $2, $3, now() + $4::interval)
 ON CONFLICT (team_id) DO UPDATE SET
     reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), until = excluded.until
-RETURNING team_id, reason, paused_by, paused_at, until, EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS known
+RETURNING team_id, reason, paused_by, paused_at, until, NOT EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS unknown
 `
 
 type SavePauseParams struct {
@@ -132,7 +132,7 @@ type SavePauseRow struct {
 	PausedBy string
 	PausedAt time.Time
 	Until    time.Time
-	Known    bool
+	Unknown  bool
 }
 
 func (q *Queries) SavePause(ctx context.Context, arg SavePauseParams) (SavePauseRow, error) {
@@ -149,7 +149,7 @@ func (q *Queries) SavePause(ctx context.Context, arg SavePauseParams) (SavePause
 		&i.PausedBy,
 		&i.PausedAt,
 		&i.Until,
-		&i.Known,
+		&i.Unknown,
 	)
 	return i, err
 }

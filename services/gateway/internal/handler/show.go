@@ -83,6 +83,7 @@ func showPause(p *store.Pause) *nthlayerv1.TeamPause {
 	}
 	return &nthlayerv1.TeamPause{
 		TeamId: p.TeamID, Reason: p.Reason, PausedBy: p.PausedBy, PausedAt: timestamppb.New(p.PausedAt), Until: timestamppb.New(p.Until),
+		TeamUnknown: p.Unknown,
 	}
 }
 

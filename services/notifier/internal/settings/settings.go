@@ -22,7 +22,7 @@ type Settings struct {
 // Delivery is how hard is tried.
 type Delivery struct {
 	Attempts  int           `env:"NTHLAYER_DELIVERY_ATTEMPTS" envDefault:"8" doc:"failed attempts after which a delivery is given up; waits for Slack's quota are none"`
-	SilentFor time.Duration `env:"NTHLAYER_DELIVERY_SILENT_FOR" envDefault:"5m" doc:"how long nothing may happen to a delivery before its message is taken for lost and sent again; longer than a full queue takes: a channel gets one message a second"`
+	SilentFor time.Duration `env:"NTHLAYER_DELIVERY_SILENT_FOR" envDefault:"15m" doc:"how long nothing may happen to a delivery before its message is taken for lost and sent again; longer than a full queue takes: a channel gets one message a second"`
 }
 
 // Validate checks the numbers.

@@ -4,10 +4,8 @@ package wire
 import (
 	"context"
 	"net"
-	"os"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -56,7 +54,7 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	if err != nil {
 		return err
 	}
-	reporter := &upstream.Reporter{Process: process(), Ways: []*upstream.Transport{way}, To: db, Log: s.Log}
+	reporter := &upstream.Reporter{Process: service.Process(), Ways: []*upstream.Transport{way}, To: db, Log: s.Log}
 	s.Go("upstream reporter", reporter.Run)
 	deliverer := deliver.New(db, slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
 	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{
@@ -81,15 +79,6 @@ func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*u
 	}))
 	s.Close("slack", func(context.Context) error { return way.Close() })
 	return way, nil
-}
-
-// process names this process to people: where it runs, and which of the processes there it is.
-func process() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return host + "/" + uuid.NewString()
 }
 
 // serve answers the gateway.

@@ -4,10 +4,8 @@ package wire
 import (
 	"context"
 	"net"
-	"os"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 
@@ -39,7 +37,7 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	s.Close("database", func(context.Context) error { db.Close(); return nil })
 	s.Ready("database", db.Ping)
 
-	process := owner()
+	process := service.Process()
 	to, err := reach(ctx, s, cfg)
 	if err != nil {
 		return err
@@ -136,15 +134,6 @@ func consume(
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.ReconcileQueue), worker.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
 	return nil
-}
-
-// owner names this process in leases: where it runs, and which of the processes there it is.
-func owner() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return host + "/" + uuid.NewString()
 }
 
 // plan answers the gateway.

@@ -189,7 +189,7 @@ func (w *Worker) run(ctx context.Context, claim *store.Claim, ours *tenure, job 
 	case claim.Run.CanceledBy != "":
 		return nil, canceled(claim.Run.CanceledBy, claim.Run.CancelReason)
 	case claim.Run.Attempt > w.opts.MaxAttempts:
-		return nil, fault.New(fault.Internal, fmt.Sprintf("given up: the worker died in each of %d attempts", w.opts.MaxAttempts), nil).
+		return nil, fault.New(fault.Internal, fmt.Sprintf("given up: none of %d attempts came to an end, because its worker died or was cut off", w.opts.MaxAttempts), nil).
 			WithReason("WORKER_DIED")
 	}
 	ctx, cancel := context.WithTimeout(upstream.WithPermit(ctx, ours.Permit), w.opts.Attempt)
