@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -118,20 +117,18 @@ func start(t *testing.T, s setup) *rig {
 		"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_LEASE=" + lease.String(), "NTHLAYER_RETRY_AFTER=1ms",
 		"NTHLAYER_CORTEX_PER_MINUTE=1000000", "NTHLAYER_PAGERDUTY_PER_MINUTE=1000000", "NTHLAYER_RATE_PER_MINUTE=1000000", r.seams,
 	}, s.env...)
-	r.system, err = onFreePorts(func(base int) (*system.System, error) {
-		return system.Start(t.Context(), system.Config{
-			StateDir: filepath.Join(t.TempDir(), "state"), BinDir: bin, PortBase: base, Workers: s.workers,
-			Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Outside: system.Outside{
-				CortexURL: serve(r.cortex), PagerDutyURL: serve(r.pagerduty), SlackURL: serve(r.slack) + "/api/",
-				CortexToken: config.NewSecret(credential), PagerDutyToken: config.NewSecret(credential), SlackToken: config.NewSecret(credential),
-				DatabaseURL: config.NewSecret(r.database),
-			},
-			// Each process has a way of its own to PagerDuty, which tells who made a call.
-			ServiceEnv: func(name string) []string {
-				return slices.Concat(env, []string{"NTHLAYER_PAGERDUTY_URL=" + serve(control.Via(name, r.gate))})
-			},
-		})
+	r.system, err = system.Start(t.Context(), system.Config{
+		StateDir: filepath.Join(t.TempDir(), "state"), BinDir: bin, Workers: s.workers,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Outside: system.Outside{
+			CortexURL: serve(r.cortex), PagerDutyURL: serve(r.pagerduty), SlackURL: serve(r.slack) + "/api/",
+			CortexToken: config.NewSecret(credential), PagerDutyToken: config.NewSecret(credential), SlackToken: config.NewSecret(credential),
+			DatabaseURL: config.NewSecret(r.database),
+		},
+		// Each process has a way of its own to PagerDuty, which tells who made a call.
+		ServiceEnv: func(name string) []string {
+			return slices.Concat(env, []string{"NTHLAYER_PAGERDUTY_URL=" + serve(control.Via(name, r.gate))})
+		},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -145,19 +142,6 @@ func start(t *testing.T, s setup) *rig {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
 	return r
-}
-
-// onFreePorts starts a system on ports that nobody has. A service's port is free for a moment before the service takes it:
-// the kernel must not give it to another of the many processes meanwhile, so it is below those that the kernel chooses from.
-func onFreePorts(start func(base int) (*system.System, error)) (s *system.System, err error) {
-	const first, blocks, block = 10_000, 1000, 20
-	for range 10 {
-		s, err = start(first + block*rand.IntN(blocks))
-		if err == nil || !strings.Contains(err.Error(), "is taken by another program") {
-			return s, err
-		}
-	}
-	return nil, err
 }
 
 func (r *rig) showLogs() {

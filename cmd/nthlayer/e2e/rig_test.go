@@ -34,14 +34,15 @@ import (
 
 const credential = "e2e-credential"
 
-// binaries builds the service binaries once for all tests.
+// binaries builds the service binaries once for all tests, where the next time finds them.
 var binaries = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "nthlayer-e2e-")
+	root, err := filepath.Abs(filepath.Join("..", "..", ".."))
 	if err != nil {
 		return "", err
 	}
+	dir := filepath.Join(root, "bin", "e2e")
 	build := exec.Command("go", "build", "-o", dir+"/", "./services/gateway", "./services/reconcile-worker", "./services/audit-scheduler", "./services/notifier")
-	build.Dir = filepath.Join("..", "..", "..")
+	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the services: %w\n%s", err, out)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"syscall"
@@ -40,19 +41,45 @@ type ports struct {
 	next int // 0: any free port
 }
 
+// Free ports are looked for below those that systems give out by themselves (from 32768 on Linux, 49152 elsewhere): nobody
+// is given one between its release and the moment its part takes it over.
+const (
+	firstFree = 10_000
+	freePorts = 20_000
+	freeTries = 100
+)
+
 // listen reserves the next address.
 func (p *ports) listen(ctx context.Context) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.next)))
+	if p.next == 0 {
+		return listenFree(ctx)
+	}
+	l, err := listenOn(ctx, p.next)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("port %d is taken by another program; choose other ports with --port-base, or 0 for free ones", p.next)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reserve a port: %w", err)
 	}
-	if p.next != 0 {
-		p.next++
+	p.next++
+	return l, nil
+}
+
+func listenFree(ctx context.Context) (l net.Listener, err error) {
+	for range freeTries {
+		l, err = listenOn(ctx, firstFree+rand.IntN(freePorts)) //nolint:gosec // any will do
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find a free port: %w", err)
 	}
 	return l, nil
+}
+
+func listenOn(ctx context.Context, port int) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 // reservation is an address for a part that listens by itself.
