@@ -67,7 +67,7 @@ func (p *ports) listen(ctx context.Context) (net.Listener, error) {
 
 func listenFree(ctx context.Context) (l net.Listener, err error) {
 	for range freeTries {
-		l, err = listenOn(ctx, firstFree+rand.IntN(freePorts)) //nolint:gosec // any will do
+		l, err = listenOn(ctx, firstFree+rand.IntN(freePorts))
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
