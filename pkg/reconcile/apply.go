@@ -77,7 +77,7 @@ func (r *run) apply(ctx context.Context, s *State) error {
 
 // sameChanges proves that the intents on record are those of the plan: what the policy has not seen is not applied.
 func sameChanges(plan []ownership.Change, intents []store.Change) error {
-	if slices.EqualFunc(plan, intents, func(p ownership.Change, i store.Change) bool { return p.ID == i.ID }) {
+	if slices.EqualFunc(plan, intents, func(p ownership.Change, i store.Change) bool { return store.ChangeRef(i.Round, p.ID) == i.Ref }) {
 		return nil
 	}
 	return fault.New(fault.Internal, "the changes on record are not those of the plan", nil).WithReason("PLAN_DIFFERS")
@@ -94,6 +94,7 @@ func (r *run) proceed(ctx context.Context) error {
 // applyOne makes one change and writes its outcome. An error means that the outcome is not known.
 func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Change, error) {
 	calling, calls := upstream.Record(ctx)
+	inDoubt := s.underWay == nil || *s.underWay == c.Ref // since an earlier try
 	s.underWay = &c.Ref
 	targetID, err := r.parts.Applier.Apply(calling, s.TargetID, c.Change)
 	if fault.Is(err, fault.NotFound) && c.Kind == ownership.RemoveMember && r.isGone(calling, s, c) {
@@ -106,6 +107,9 @@ func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Cha
 	case final(err):
 		c.Outcome, c.Message = trail.Failed, publicText(err)
 	default:
+		if !inDoubt && refused(calls.List()) {
+			s.underWay = new("")
+		}
 		return c, fmt.Errorf("%s: %w", c.ID, err)
 	}
 	if c.APICalls, err = json.Marshal(recorded(calls)); err != nil {
@@ -126,6 +130,11 @@ func (r *run) applyOne(ctx context.Context, s *State, c store.Change) (store.Cha
 	}
 	r.tellChange(c)
 	return c, nil
+}
+
+// refused reports that no attempt can have had an effect: none was made, or each was answered with a refusal.
+func refused(calls []upstream.Call) bool {
+	return !slices.ContainsFunc(calls, func(c upstream.Call) bool { return c.Status < 400 || c.Status >= 500 })
 }
 
 const settleWithin = 5 * time.Second
@@ -157,16 +166,16 @@ func (r *run) catchUp(ctx context.Context, s *State, changes []store.Change) err
 	for i := range changes {
 		c := &changes[i]
 		switch {
-		case c.Outcome != "":
-		case c.Kind == ownership.CreateTeam && s.TargetID == "":
+		case c.Kind == ownership.CreateTeam && s.TargetID == "" && (c.Outcome == "" || c.Outcome == trail.Applied):
 			if err := r.findCreated(ctx, s, *c); err != nil {
 				return err
 			}
-			if s.TargetID != "" {
+			if s.TargetID != "" && c.Outcome == "" {
 				if err := r.settleFound(ctx, c); err != nil {
 					return err
 				}
 			}
+		case c.Outcome != "":
 		default:
 			open = append(open, c)
 		}
@@ -221,7 +230,11 @@ func (r *run) findCreated(ctx context.Context, s *State, c store.Change) error {
 			return false, err
 		}
 		s.TargetID = teams[0].ID
-		return true, r.link(ctx, s)
+		if err := r.link(ctx, s); err != nil {
+			s.TargetID = "" // another's, or not ours yet
+			return false, err
+		}
+		return true, nil
 	})
 	if errors.Is(err, errNotShown) {
 		return nil // it was never created

@@ -19,8 +19,10 @@ import (
 
 // record seals what was found and done into the trail. It may run again after a crash: each finding of a job stands once.
 func (r *run) record(ctx context.Context, s *State) error {
-	if err := r.link(ctx, s); err != nil {
-		return err
+	if !s.Request.DryRun {
+		if err := r.link(ctx, s); err != nil {
+			return err
+		}
 	}
 	return r.seal(ctx, s, s.seen())
 }
@@ -81,7 +83,7 @@ type earlierChange struct {
 
 // earlier gives what came of the changes of the rounds before, which their own ends did not come to seal. In each round one
 // change may be half made, the first that is open; nothing after it was tried. What was seen tells whether it took effect.
-// Where it did not, this round's plan has it again, because it was made of the same look; without a plan nobody knows.
+// Where it did not show, and this round's plan has it again, it was not made; otherwise nobody knows.
 func (r *run) earlier(ctx context.Context, s *State, seen *ownership.Observed) ([]earlierChange, error) {
 	if r.job.Run.Round <= 1 {
 		return nil, nil
@@ -105,7 +107,7 @@ func (r *run) earlier(ctx context.Context, s *State, seen *ownership.Observed) (
 			c.Outcome, c.Message = trail.Skipped, "not tried before the run was interrupted"
 		case seen != nil && seen.Shows(c.Change):
 			c.Outcome, c.Message = trail.Applied, foundDone
-		case seen != nil && s.Plan != nil:
+		case seen != nil && s.plans(c.Change):
 			c.Outcome, c.Message = trail.Skipped, "not made before the run was interrupted; it was planned anew"
 		case was == "":
 			c.Outcome, c.Message = trail.Unknown, "it is not known whether it took effect before the run was interrupted"
@@ -120,6 +122,11 @@ func (r *run) earlier(ctx context.Context, s *State, seen *ownership.Observed) (
 		outcomes = append(outcomes, earlierChange{AppliedChange: outcome, sealedAs: sealedAs, settled: c.Outcome != was})
 	}
 	return outcomes, nil
+}
+
+// plans reports that the plan of this round holds a change.
+func (s *State) plans(c ownership.Change) bool {
+	return s.Plan != nil && slices.ContainsFunc(s.Plan.Changes, func(p ownership.Change) bool { return p.ID == c.ID })
 }
 
 // sealing collects findings. The first error stays.

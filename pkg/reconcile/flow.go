@@ -62,6 +62,7 @@ type Ledger interface {
 	Intend(ctx context.Context, changes []ownership.Change) error
 	Changes(ctx context.Context) ([]store.Change, error)
 	Earlier(ctx context.Context) ([]store.Change, error) // of the rounds before
+	Forget(ctx context.Context) error                    // the journal: whoever goes on with the run decides over again
 	Settle(ctx context.Context, ref, outcome, message string, calls []trail.APICall) error
 	SaveLink(ctx context.Context, link store.Link) error
 	Record(ctx context.Context, findings []trail.Finding) error

@@ -40,13 +40,17 @@ func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
 }
 
 // Abandon ends a job that does not go on: as failed, dead-lettered or canceled, because of cause. What was done before
-// stands in the trail like that of any other run.
+// stands in the trail like that of any other run. When it is left half way, whoever takes the job up decides over again: what
+// was given up is not passed over as if it had been done.
 func (f *Flow) Abandon(ctx context.Context, job Job, state *State, status string, cause error) error {
 	if state == nil {
 		var err error
 		if state, err = f.Begin(ctx, job.Run.TeamID, job.Run.Request); err != nil {
 			return err
 		}
+	}
+	if err := job.Ledger.Forget(ctx); err != nil {
+		return err
 	}
 	r := &run{Flow: f, job: job}
 	seen, err := r.giveUp(ctx, state, cause)

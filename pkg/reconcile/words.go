@@ -20,17 +20,23 @@ func summary(s *State, v verdict) string {
 	if s.Plan != nil {
 		done.Issues = s.Plan.Issues
 	}
-	missed := 0
+	missed, unknown := 0, 0
 	for _, c := range s.done() {
-		if c.Outcome == trail.Applied {
+		switch c.Outcome {
+		case trail.Applied:
 			done.Changes = append(done.Changes, c.Change)
-		} else {
+		case trail.Unknown:
+			unknown++
+		default:
 			missed++
 		}
 	}
 	text := describePlan(done)
 	if missed > 0 {
 		text += fmt.Sprintf(", %s not made", count(missed, "change", "changes"))
+	}
+	if unknown > 0 {
+		text += fmt.Sprintf(", %s perhaps made", count(unknown, "change", "changes"))
 	}
 	return text
 }

@@ -262,11 +262,15 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 		if e.Result != nil {
 			result = encode(e.Result)
 		}
-		if _, err := q.FinishRun(ctx, db.FinishRunParams{
+		n, err := q.FinishRun(ctx, db.FinishRunParams{
 			JobID: c.Run.JobID, Fence: c.Fence, Status: e.Status, Summary: text(e.Summary), Result: result,
 			ErrorReason: e.ErrorReason, ErrorMessage: text(e.ErrorMessage),
-		}); err != nil {
+		})
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return c.fenced()
 		}
 		if e.Declared != nil {
 			if err := q.DeclareTeams(ctx, declareParams([]ownership.Desired{*e.Declared})); err != nil {
@@ -339,17 +343,26 @@ func (c *Claim) Defer(ctx context.Context, d Postponement) error {
 				return err
 			}
 		}
-		if _, err := q.DeferRun(ctx, db.DeferRunParams{
+		n, err := q.DeferRun(ctx, db.DeferRunParams{
 			JobID: c.Run.JobID, Fence: c.Fence, Delay: d.Delay, Counted: d.Counted, Paused: d.Paused,
 			ErrorReason: d.Reason, ErrorMessage: text(d.Message),
-		}); err != nil {
+		})
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return c.fenced()
 		}
 		if err := q.EnqueueRun(ctx, db.EnqueueRunParams{JobID: c.Run.JobID, Queue: ReconcileQueue}); err != nil {
 			return err
 		}
 		return q.ReleaseLease(ctx, db.ReleaseLeaseParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, Fence: c.Fence})
 	})
+}
+
+// Forget takes the saved state back: whoever goes on with the run decides over again.
+func (c *Claim) Forget(ctx context.Context) error {
+	return c.tx(ctx, "forget the plan", func(q *db.Queries) error { return q.ForgetCheckpoint(ctx, c.Run.JobID) })
 }
 
 // untilResumed makes a postponement last as long as the pause does now: it may have been ended or replaced since the run

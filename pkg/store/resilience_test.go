@@ -559,16 +559,87 @@ func TestClaim_BegunBeforeThereWereRounds_IsAnotherRound(t *testing.T) {
 	require.Len(t, earlier, 1)
 }
 
-// Whoever ends a run holds its lease and then needs its row; whoever claims it takes the row and then needs the lease.
-func TestClaim_AgainstTheEndOfARun_IsNoDeadlock(t *testing.T) {
+// The same, but its plan was young: it is given up in its old round, and its next life is another.
+func TestClaim_BegunBeforeThereWereRounds_NextLifeIsAnotherRound(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	c := claim(t, s, id)
+	require.NoError(t, c.Save(t.Context(), []byte(`{}`)))
+	require.NoError(t, c.Defer(t.Context(), store.Postponement{}))
+	exec(t, db, "UPDATE runs SET round = 0; UPDATE checkpoints SET round = 0")
+	c = claim(t, s, id)
+	require.Zero(t, c.Run.Round)
+	require.NoError(t, c.Finish(t.Context(), store.Ending{Status: store.DeadLettered, ErrorReason: "X", Sync: ownership.Unknown}))
+	_, err := s.Requeue(t.Context(), store.Which{ID: id}, "bob")
+	require.NoError(t, err)
+	require.Equal(t, 2, claim(t, s, id).Run.Round)
+}
+
+// Whoever ends a run holds its lease and then needs its row: a claim that had the row and waited for the lease would be in
+// the way.
+func TestClaim_AgainstTheEndOfARun_WaitsForNeitherRowNorLease(t *testing.T) {
 	s, db := open(t)
 	id := accept(t, s, "payments")
 	claim(t, s, id)
+	for _, locked := range []string{
+		"SELECT FROM leases WHERE team_id = 'payments' FOR UPDATE",
+		"SELECT FROM runs WHERE team_id = 'payments' FOR UPDATE",
+	} {
+		tx, err := db.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), locked)
+		require.NoError(t, err)
+		_, err = s.Claim(t.Context(), id, terms("other"))
+		require.Equal(t, "TEAM_BUSY", fault.ReasonOf(err), locked)
+		require.NoError(t, tx.Rollback(t.Context()))
+	}
+}
+
+// A claim finds the team paused and puts its run off, and somebody ends the pause at that moment.
+func TestClaim_WhileThePauseEnds_IsNotHeld(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	exec(t, db, "INSERT INTO pauses (team_id, reason, paused_by, until) VALUES ('payments', 'x', 'bob', now() + interval '24 hours')")
+	tx, err := db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT FROM runs WHERE job_id = $1 FOR UPDATE", id)
+	require.NoError(t, err)
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, err := s.Claim(context.WithoutCancel(t.Context()), id, terms("w"))
+		assert.Equal(t, "TEAM_PAUSED", fault.ReasonOf(err))
+	})
+	waitForLocks(t, tx, 1)
+	both.Go(func() { assert.NoError(t, s.ResumeTeam(context.WithoutCancel(t.Context()), "payments")) })
+	waitForLocks(t, tx, 2)
+	require.NoError(t, tx.Rollback(t.Context()))
+	both.Wait()
+	claim(t, s, id)
+}
+
+// A run whose worker died is put off because its team is paused, and somebody who began before the pause claims it.
+func TestClaim_HeldWhileAnotherClaims_IsLeftToIt(t *testing.T) {
+	s, db := open(t)
+	id := accept(t, s, "payments")
+	claim(t, s, id)
+	exec(t, db, "UPDATE leases SET until = to_timestamp(0)")
 	claiming, err := db.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = claiming.Exec(t.Context(), "SELECT FROM runs WHERE job_id = $1 FOR UPDATE", id) // a claim, as far as its first lock
+	_, err = claiming.Exec(t.Context(), "SELECT FROM runs WHERE job_id = $1 FOR UPDATE", id)
 	require.NoError(t, err)
-	_, err = s.Claim(t.Context(), id, terms("other"))
-	require.True(t, fault.Is(err, fault.Conflict), "a run's row that is locked is not waited for: %v", err)
-	require.NoError(t, claiming.Rollback(t.Context()))
+	_, err = s.PauseTeam(t.Context(), "payments", "bob", "x", time.Hour)
+	require.NoError(t, err)
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		_, err := s.Claim(context.WithoutCancel(t.Context()), id, terms("second"))
+		assert.Error(t, err)
+	})
+	waitForLocks(t, claiming, 1)
+	_, err = claiming.Exec(t.Context(), "UPDATE leases SET until = now() + interval '1 minute', fence = fence + 1 WHERE team_id = 'payments'")
+	require.NoError(t, err)
+	_, err = claiming.Exec(t.Context(), "UPDATE runs SET attempt = attempt + 1, fence = fence + 1 WHERE job_id = $1", id)
+	require.NoError(t, err)
+	require.NoError(t, claiming.Commit(t.Context()))
+	holding.Wait()
+	require.Equal(t, store.Running, status(t, s, id))
 }

@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"context"
 	"net/http"
 	"sync"
 	"testing"
@@ -45,6 +46,25 @@ func TestStatus_BreakerOpens_SaysUntilWhenAndHoldsPollers(t *testing.T) {
 		require.Equal(t, time.Second, tr.Hold(), "somebody tries: what is received now could only be put off")
 		probe.Wait()
 		require.Equal(t, "closed", tr.Status().Breaker)
+		require.Zero(t, tr.Hold())
+	})
+}
+
+// The one attempt of a half-open breaker is called off by its caller: it says nothing, and the next one must be made.
+func TestHold_AttemptOfAHalfOpenBreakerSaysNothing_SomebodyElseTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &platform{steps: []step{answer(503, "")}}
+		tr := transport(p)
+		for range 2 {
+			_, err := send(t.Context(), tr, "GET", "")
+			require.NoError(t, err)
+		}
+		time.Sleep(tr.Hold() + time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		p.steps = []step{func(r *http.Request) (*http.Response, error) { cancel(); return nil, r.Context().Err() }}
+		_, err := send(ctx, tr, "GET", "")
+		require.Error(t, err)
+		require.Equal(t, "half_open", tr.Status().Breaker)
 		require.Zero(t, tr.Hold())
 	})
 }

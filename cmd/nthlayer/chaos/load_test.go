@@ -128,12 +128,15 @@ func (o *owner) turn(ctx context.Context, team string) error {
 	if err := o.drift(ctx, team); err != nil {
 		return fmt.Errorf("drift %s: %w", team, err)
 	}
-	_, err := o.reconcile(ctx, team)
+	_, err := o.reconcile(ctx, team, o.steer)
 	return err
 }
 
-// reconcile has the team reconciled, and looks.
-func (o *owner) reconcile(ctx context.Context, team string) (job string, err error) {
+// undisturbed lets a run be.
+func undisturbed(context.Context, string, string) error { return nil }
+
+// reconcile has the team reconciled, does something to the run, and looks.
+func (o *owner) reconcile(ctx context.Context, team string, disturb func(ctx context.Context, team, job string) error) (job string, err error) {
 	r := o.load.rig
 	key := fmt.Sprintf("%s-%016x", team, o.random.Uint64())
 	job, err = o.accept(ctx, team, key)
@@ -145,7 +148,7 @@ func (o *owner) reconcile(ctx context.Context, team string) (job string, err err
 			return job, fmt.Errorf("ask again for %s: %w", team, err)
 		}
 	}
-	if err := o.steer(ctx, team, job); err != nil {
+	if err := disturb(ctx, team, job); err != nil {
 		return job, fmt.Errorf("steer the run of %s: %w", team, err)
 	}
 	if err := o.end(ctx, job); err != nil {
@@ -419,7 +422,7 @@ func (r *rig) reconcileAll(t *testing.T, teams ...string) map[string]job {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			o := &owner{load: r.load, random: rand.New(rand.NewPCG(r.random64(), uint64(i)))}
-			id, err := o.reconcile(ctx, team)
+			id, err := o.reconcile(ctx, team, undisturbed)
 			if err != nil {
 				t.Error(err)
 				return

@@ -16,20 +16,24 @@ DELETE FROM pauses WHERE team_id = @team_id;
 
 -- name: HoldRuns :exec
 -- Puts what waits of a team off to the end of its pause. What was planned is forgotten: a pause is when people change
--- things. job_id holds one run alone: it slipped in while the pause began, or its worker is gone.
+-- things. job_id holds one run alone: it slipped in while the pause began, or its worker is gone. Who ends the pause waits
+-- until the run is held, and then finds it; a run that is claimed meanwhile has another fence, and is left alone.
 WITH pause AS (
-    SELECT * FROM pauses WHERE pauses.team_id = @team_id AND pauses.until > now()
+    SELECT * FROM pauses WHERE pauses.team_id = @team_id AND pauses.until > now() FOR SHARE
+), seen AS MATERIALIZED (
+    SELECT runs.job_id, runs.fence FROM runs
+    WHERE runs.team_id = @team_id AND (sqlc.narg('job_id')::uuid IS NULL OR runs.job_id = sqlc.narg('job_id'))
+      AND runs.status IN ('queued', 'running')
+      AND (runs.status = 'queued' OR NOT EXISTS (SELECT FROM leases WHERE leases.job_id = runs.job_id AND leases.until > now()))
 ), held AS (
     UPDATE runs SET
         status = 'queued', available_at = pause.until, announced_at = pause.until, due_since = pause.until,
         announcements = announcements + 1,
         error_reason = 'TEAM_PAUSED', error_message = 'paused by ' || pause.paused_by || ': ' || pause.reason
-    FROM pause
-    WHERE runs.team_id = pause.team_id AND runs.canceled_by = ''
+    FROM pause, seen
+    WHERE runs.job_id = seen.job_id AND runs.fence = seen.fence AND runs.canceled_by = ''
+      AND (runs.status = 'queued' OR runs.status = 'running' AND sqlc.narg('job_id')::uuid IS NOT NULL)
       AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
-      AND CASE WHEN sqlc.narg('job_id')::uuid IS NULL THEN runs.status = 'queued'
-          ELSE runs.job_id = sqlc.narg('job_id') AND runs.status IN ('queued', 'running')
-              AND NOT EXISTS (SELECT FROM leases WHERE leases.job_id = runs.job_id AND leases.until > now()) END
     RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace, runs.available_at
 ), forgotten AS (
     DELETE FROM checkpoints USING held WHERE checkpoints.job_id = held.job_id

@@ -43,18 +43,21 @@ func (q *Queries) GetPause(ctx context.Context, teamID string) (Pause, error) {
 
 const holdRuns = `-- name: HoldRuns :exec
 WITH pause AS (
-    SELECT team_id, reason, paused_by, paused_at, until FROM pauses WHERE pauses.team_id = $2 AND pauses.until > now()
+    SELECT team_id, reason, paused_by, paused_at, until FROM pauses WHERE pauses.team_id = $2 AND pauses.until > now() FOR SHARE
+), seen AS MATERIALIZED (
+    SELECT runs.job_id, runs.fence FROM runs
+    WHERE runs.team_id = $2 AND ($3::uuid IS NULL OR runs.job_id = $3)
+      AND runs.status IN ('queued', 'running')
+      AND (runs.status = 'queued' OR NOT EXISTS (SELECT FROM leases WHERE leases.job_id = runs.job_id AND leases.until > now()))
 ), held AS (
     UPDATE runs SET
         status = 'queued', available_at = pause.until, announced_at = pause.until, due_since = pause.until,
         announcements = announcements + 1,
         error_reason = 'TEAM_PAUSED', error_message = 'paused by ' || pause.paused_by || ': ' || pause.reason
-    FROM pause
-    WHERE runs.team_id = pause.team_id AND runs.canceled_by = ''
+    FROM pause, seen
+    WHERE runs.job_id = seen.job_id AND runs.fence = seen.fence AND runs.canceled_by = ''
+      AND (runs.status = 'queued' OR runs.status = 'running' AND $3::uuid IS NOT NULL)
       AND NOT coalesce((runs.request->>'dry_run')::boolean, false)
-      AND CASE WHEN $3::uuid IS NULL THEN runs.status = 'queued'
-          ELSE runs.job_id = $3 AND runs.status IN ('queued', 'running')
-              AND NOT EXISTS (SELECT FROM leases WHERE leases.job_id = runs.job_id AND leases.until > now()) END
     RETURNING runs.job_id, runs.team_id, runs.announcements, runs.trace, runs.available_at
 ), forgotten AS (
     DELETE FROM checkpoints USING held WHERE checkpoints.job_id = held.job_id
@@ -71,7 +74,8 @@ type HoldRunsParams struct {
 }
 
 // Puts what waits of a team off to the end of its pause. What was planned is forgotten: a pause is when people change
-// things. job_id holds one run alone: it slipped in while the pause began, or its worker is gone.
+// things. job_id holds one run alone: it slipped in while the pause began, or its worker is gone. Who ends the pause waits
+// until the run is held, and then finds it; a run that is claimed meanwhile has another fence, and is left alone.
 func (q *Queries) HoldRuns(ctx context.Context, arg HoldRunsParams) error {
 	_, err := q.db.Exec(ctx, holdRuns, arg.Queue, arg.TeamID, arg.JobID)
 	return err

@@ -207,6 +207,7 @@ WITH run AS (
     WHERE runs.job_id = $2 AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
       AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
            OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
+      AND NOT EXISTS (SELECT FROM leases WHERE leases.team_id = runs.team_id AND leases.until > now())
     FOR UPDATE OF runs SKIP LOCKED
 ), lease AS (
     INSERT INTO leases AS held (team_id, job_id, owner, fence, until)
@@ -218,7 +219,7 @@ WITH run AS (
 )
 UPDATE runs SET
     status = 'running', attempt = runs.attempt + 1, fence = lease.fence, started_at = coalesce(runs.started_at, now()),
-    round = CASE WHEN run.planned THEN runs.round WHEN runs.round = 0 AND runs.started_at IS NOT NULL THEN 2 ELSE runs.round + 1 END,
+    round = CASE WHEN run.planned THEN runs.round WHEN runs.round = 0 AND (runs.started_at IS NOT NULL OR runs.lives > 1) THEN 2 ELSE runs.round + 1 END,
     due_since = CASE WHEN runs.started_at IS NULL THEN now() ELSE runs.due_since END
 FROM lease JOIN run ON run.job_id = lease.job_id WHERE runs.job_id = lease.job_id
 RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at, runs.due_since, runs.round, runs.lives, runs.canceled_by, runs.cancel_reason, (now() - runs.due_since)::interval AS waited
@@ -237,8 +238,8 @@ type ClaimRunRow struct {
 }
 
 // Takes the team's lease for a run that waits, or whose worker is gone. No row: somebody else has the team, or the run
-// is not to be done (now). The run's row is locked first, so two workers cannot both pass; one that is locked is somebody's,
-// who may be waiting for the lease. Without a plan that is young enough to be applied, a new round begins. (What programs
+// is not to be done (now). The run's row is locked first, so two workers cannot both pass. One that is locked, or whose
+// lease runs, is somebody's: whoever ends a run has its lease and then needs its row, so nobody waits with the row for it. Without a plan that is young enough to be applied, a new round begins. (What programs
 // that knew no rounds began has 0, and names its changes as the first round does.) Patience counts from the first claim.
 func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (ClaimRunRow, error) {
 	row := q.db.QueryRow(ctx, claimRun,

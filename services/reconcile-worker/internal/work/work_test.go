@@ -103,7 +103,7 @@ func start(t *testing.T, tune func(*work.Options)) *rig {
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: cortex.New(cortex.Config{BaseURL: source, Token: config.NewSecret(token), HTTP: ways[0]}),
 		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Guard: policy.Limits{RemovalFloor: 3},
-		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), Channel: "#ops", VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
+		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), CreateTeams: true, Channel: "#ops", VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
 	})
 	require.NoError(t, err)
 	quiet := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -681,6 +681,90 @@ func TestHandle_TwoTeamsOneTarget_OneChangesIt(t *testing.T) {
 	require.Equal(t, store.Failed, runs[0].Status)
 	require.Equal(t, "LINKED_ELSEWHERE", runs[0].ErrorReason)
 	require.Empty(t, applied(r.trail(id)), "two writers on one team")
+}
+
+// A run is given up for good, and its end cannot be written. Who takes it up afterwards does not take what was given up for
+// done.
+func TestHandle_EndCannotBeWritten_IsNoSuccess(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "PUT /teams/*/users/*", Status: 403}))
+	r.exec("ALTER TABLE deliveries RENAME TO deliveries_away")
+	require.Error(t, r.worker.Handle(t.Context(), message(id)))
+	r.exec("ALTER TABLE deliveries_away RENAME TO deliveries")
+	r.pagerduty.Control().ClearFaults()
+	r.exec("UPDATE leases SET until = to_timestamp(0)")
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	require.Len(t, applied(r.trail(id)), 3)
+}
+
+// What PagerDuty refused was not made: there is nothing to doubt.
+func TestHandle_Refused_IsNotInDoubt(t *testing.T) {
+	for _, refusal := range []int{429, 403} {
+		r := start(t, func(o *work.Options) { o.Patience = 0 })
+		id := r.accept()
+		require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "PUT /teams/*/users/*", Status: refusal}))
+		r.handle(id)
+		require.Equal(t, []string{"add_member ben skipped", "add_member cem skipped", "remove_member dan skipped"}, r.trail(id))
+	}
+}
+
+// fresh accepts a run for a team that PagerDuty does not have.
+func (r *rig) fresh(team string, dry bool) uuid.UUID {
+	r.t.Helper()
+	id, _, err := r.store.Accept(r.t.Context(), store.NewRun{
+		Principal: "alice", RequestHash: []byte(team), TeamID: team, Request: store.Request{Source: "cortex", DryRun: dry, Desired: &ownership.Desired{
+			Name: "fresh", Members: []ownership.Member{{Email: "eve@example.org"}},
+		}},
+	})
+	require.NoError(r.t, err)
+	return id
+}
+
+// PagerDuty has created a team, which is written down, and it is not written which team is linked to it.
+func TestHandle_CreatedAndNotLinked_IsFoundAgain(t *testing.T) {
+	r := start(t, nil)
+	id := r.fresh("fresh", false)
+	r.onCall("POST", "/teams", func() { r.exec("ALTER TABLE links RENAME TO links_away") })
+	_ = r.worker.Handle(t.Context(), message(id)) // the end of the attempt can be written or not
+	r.exec("ALTER TABLE links_away RENAME TO links")
+	r.exec("UPDATE leases SET until = to_timestamp(0)")
+	r.due()
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status, r.run(id).ErrorMessage)
+	require.Equal(t, []string{"create_team fresh applied", "add_member eve applied"}, r.trail(id))
+	require.Len(t, r.pagerduty.State().(pagerdutysim.State).Teams, 2)
+}
+
+// Before a team is created, another run creates one of its name: that is not ours, in PagerDuty and in the trail.
+func TestHandle_CreatedByAnother_IsNotOurs(t *testing.T) {
+	r := start(t, nil)
+	id, other := r.fresh("fresh", false), r.fresh("fresh2", false)
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "POST /teams", Status: 500}))
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	r.pagerduty.Control().ClearFaults()
+	r.handle(other)
+	require.Equal(t, store.Succeeded, r.run(other).Status)
+	r.due()
+	r.handle(id)
+	require.Equal(t, "LINKED_ELSEWHERE", r.run(id).ErrorReason)
+	require.Empty(t, applied(r.trail(id)))
+}
+
+func TestHandle_DryRun_LinksNothing(t *testing.T) {
+	r := start(t, nil)
+	id, _, err := r.store.Accept(t.Context(), store.NewRun{
+		Principal: "alice", RequestHash: []byte("x"), TeamID: team, Request: store.Request{Source: "cortex", DryRun: true},
+	})
+	require.NoError(t, err)
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	link, err := r.store.Link(t.Context(), team)
+	require.NoError(t, err)
+	require.Nil(t, link)
 }
 
 // told counts the messages that are to be sent.
