@@ -49,7 +49,7 @@ const (
 	Applied  = "applied"  // the change took effect
 	Failed   = "failed"   // the platform refused it
 	Skipped  = "skipped"  // not tried, because an earlier change failed or the run was ended
-	Unknown  = "unknown"  // it may have taken effect: nobody could look
+	Unknown  = "unknown"  // it may have taken effect: nobody could look, or it did not show in time
 	Planned  = "planned"  // a dry run: what would be done
 	Denied   = "denied"   // a guard did not allow it
 	Reported = "reported" // no change: something a person has to look at
