@@ -28,24 +28,24 @@ func (r *run) apply(ctx context.Context, s *State) error {
 		return err
 	}
 	r.tell(store.Event{Kind: store.PlanReady, Message: describePlan(*s.Plan)})
-	earlier, err := r.job.Ledger.Changes(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.job.Ledger.Intend(ctx, s.Plan.Changes); err != nil {
-		return err
-	}
 	changes, err := r.job.Ledger.Changes(ctx)
 	if err != nil {
 		return err
 	}
+	resumed := len(changes) > 0 // all intents of a round are one write
+	if !resumed {
+		if err := r.job.Ledger.Intend(ctx, s.Plan.Changes); err != nil {
+			return err
+		}
+		if changes, err = r.job.Ledger.Changes(ctx); err != nil {
+			return err
+		}
+		s.underWay = new("")
+	}
 	if err := sameChanges(s.Plan.Changes, changes); err != nil {
 		return err
 	}
-	if len(earlier) == 0 {
-		s.underWay = new("")
-	}
-	if (len(earlier) > 0 || r.job.Run.Round > 1) && !seam.Off(seam.Reobserve) {
+	if (resumed || r.job.Run.Round > 1) && !seam.Off(seam.Reobserve) {
 		if err := r.catchUp(ctx, s, changes); err != nil {
 			return err
 		}

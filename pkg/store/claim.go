@@ -67,8 +67,8 @@ func (s *Store) whyNotClaimed(ctx context.Context, jobID uuid.UUID) error {
 	case Terminal(row.Status):
 		return fault.New(fault.Precondition, "the run has ended", nil).WithReason("RUN_ENDED")
 	case row.PausedFor > 0 && row.NotDueFor <= 0: // it was accepted while the pause began
-		if err := s.holdRun(ctx, jobID); err != nil {
-			return err
+		if err := s.q.HoldRuns(ctx, db.HoldRunsParams{TeamID: row.TeamID, Queue: ReconcileQueue, JobID: nullable(jobID)}); err != nil {
+			return wrap(err, "hold a run")
 		}
 		return fault.New(fault.Precondition, "the team is paused", nil).WithReason("TEAM_PAUSED")
 	case row.NotDueFor > 0:
@@ -277,7 +277,7 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 				return err
 			}
 		}
-		switch job := (uuid.NullUUID{UUID: c.Run.JobID, Valid: true}); {
+		switch job := nullable(c.Run.JobID); {
 		case e.NoSuchTeam:
 			if err := q.LoseTeam(ctx, db.LoseTeamParams{TeamID: c.Run.TeamID, JobID: job}); err != nil {
 				return err

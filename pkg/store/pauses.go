@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
@@ -30,7 +29,8 @@ func (s *Store) PauseTeam(ctx context.Context, teamID, by, reason string, durati
 		if err != nil {
 			return err
 		}
-		pause = Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until, Unknown: row.Unknown}
+		pause = pauseFrom(row.Pause)
+		pause.Unknown = row.Unknown
 		if err := q.HoldRuns(ctx, db.HoldRunsParams{TeamID: teamID, Queue: ReconcileQueue}); err != nil {
 			return err
 		}
@@ -61,16 +61,10 @@ func (s *Store) Pause(ctx context.Context, teamID string) (*Pause, error) {
 	if err != nil {
 		return nil, wrap(err, "read a pause")
 	}
-	return &Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until}, nil
+	pause := pauseFrom(row)
+	return &pause, nil
 }
 
-// holdRun puts one run off to the end of its team's pause.
-func (s *Store) holdRun(ctx context.Context, jobID uuid.UUID) error {
-	run, err := s.Run(ctx, jobID)
-	if err != nil {
-		return err
-	}
-	return wrap(s.q.HoldRuns(ctx, db.HoldRunsParams{
-		TeamID: run.TeamID, Queue: ReconcileQueue, JobID: uuid.NullUUID{UUID: jobID, Valid: true},
-	}), "hold a run")
+func pauseFrom(row db.Pause) Pause {
+	return Pause{TeamID: row.TeamID, Reason: row.Reason, PausedBy: row.PausedBy, PausedAt: row.PausedAt, Until: row.Until}
 }

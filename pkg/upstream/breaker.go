@@ -91,6 +91,13 @@ func (b *breaker) state() (state gobreaker.State, until time.Time) {
 	return state, until
 }
 
+// trying reports that a half-open breaker has its one attempt under way. One that ended without a word about the platform
+// is counted and no longer under way.
+func (b *breaker) trying() bool {
+	counts := b.inner.Counts()
+	return counts.Requests > counts.TotalExclusions
+}
+
 func (b *breaker) do(ctx context.Context, send func(context.Context) outcome) outcome {
 	o, err := b.inner.Execute(func() (outcome, error) {
 		o := send(ctx)

@@ -50,11 +50,10 @@ func (t *Transport) Status() Status {
 // Hold is how long whoever takes work for this platform should leave it where it is, because the breaker is open. 0: go
 // on. A half-open breaker needs one attempt to close, and holds everybody else for as long as that is under way.
 func (t *Transport) Hold() time.Duration {
-	counts := t.breaker.inner.Counts() // of attempts that said nothing of the platform it keeps a count, and none of a place
 	switch state, until := t.breaker.state(); {
 	case state == gobreaker.StateOpen:
 		return max(time.Until(until), 0)
-	case state == gobreaker.StateHalfOpen && counts.Requests > counts.TotalExclusions:
+	case state == gobreaker.StateHalfOpen && t.breaker.trying():
 		return time.Second
 	default:
 		return 0

@@ -2,7 +2,7 @@
 INSERT INTO pauses (team_id, reason, paused_by, until) VALUES (@team_id, @reason, @paused_by, now() + @duration::interval)
 ON CONFLICT (team_id) DO UPDATE SET
     reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), until = excluded.until
-RETURNING *, NOT EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS unknown;
+RETURNING sqlc.embed(pauses), NOT EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS unknown;
 
 -- name: PausedFor :one
 -- How much longer a team is paused. Whoever ends the pause waits for the rest of the transaction, and then sees what it did.

@@ -158,7 +158,7 @@ SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_
 
 -- name: ClaimObstacle :one
 -- Why a run could not be claimed, and how long the obstacle lasts at most.
-SELECT runs.status,
+SELECT runs.team_id, runs.status,
     (runs.available_at - now())::interval AS not_due_for,
     coalesce(leases.until - now(), interval '0')::interval AS busy_for,
     coalesce(pauses.until - now(), interval '0')::interval AS paused_for

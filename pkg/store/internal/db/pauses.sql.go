@@ -7,9 +7,9 @@ package db
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
+	"time"
 )
 
 const deletePause = `-- name: DeletePause :execrows
@@ -120,7 +120,7 @@ const savePause = `-- name: SavePause :one
 INSERT INTO pauses (team_id, reason, paused_by, until) VALUES ($1, $2, $3, now() + $4::interval)
 ON CONFLICT (team_id) DO UPDATE SET
     reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), until = excluded.until
-RETURNING team_id, reason, paused_by, paused_at, until, NOT EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS unknown
+RETURNING pauses.team_id, pauses.reason, pauses.paused_by, pauses.paused_at, pauses.until, NOT EXISTS (SELECT FROM teams WHERE teams.team_id = pauses.team_id) AS unknown
 `
 
 type SavePauseParams struct {
@@ -131,12 +131,8 @@ type SavePauseParams struct {
 }
 
 type SavePauseRow struct {
-	TeamID   string
-	Reason   string
-	PausedBy string
-	PausedAt time.Time
-	Until    time.Time
-	Unknown  bool
+	Pause   Pause
+	Unknown bool
 }
 
 func (q *Queries) SavePause(ctx context.Context, arg SavePauseParams) (SavePauseRow, error) {
@@ -148,11 +144,11 @@ func (q *Queries) SavePause(ctx context.Context, arg SavePauseParams) (SavePause
 	)
 	var i SavePauseRow
 	err := row.Scan(
-		&i.TeamID,
-		&i.Reason,
-		&i.PausedBy,
-		&i.PausedAt,
-		&i.Until,
+		&i.Pause.TeamID,
+		&i.Pause.Reason,
+		&i.Pause.PausedBy,
+		&i.Pause.PausedAt,
+		&i.Pause.Until,
 		&i.Unknown,
 	)
 	return i, err

@@ -166,7 +166,7 @@ func (q *Queries) CancelQueued(ctx context.Context, arg CancelQueuedParams) erro
 }
 
 const claimObstacle = `-- name: ClaimObstacle :one
-SELECT runs.status,
+SELECT runs.team_id, runs.status,
     (runs.available_at - now())::interval AS not_due_for,
     coalesce(leases.until - now(), interval '0')::interval AS busy_for,
     coalesce(pauses.until - now(), interval '0')::interval AS paused_for
@@ -178,6 +178,7 @@ WHERE runs.job_id = $1
 `
 
 type ClaimObstacleRow struct {
+	TeamID    string
 	Status    string
 	NotDueFor time.Duration
 	BusyFor   time.Duration
@@ -189,6 +190,7 @@ func (q *Queries) ClaimObstacle(ctx context.Context, jobID uuid.UUID) (ClaimObst
 	row := q.db.QueryRow(ctx, claimObstacle, jobID)
 	var i ClaimObstacleRow
 	err := row.Scan(
+		&i.TeamID,
 		&i.Status,
 		&i.NotDueFor,
 		&i.BusyFor,
