@@ -1,6 +1,6 @@
-// Package notice is what the reconcile-worker asks the notifier to tell: the payload of a delivery, and its key.
+// Package notice is what the other services ask the notifier to tell: the payload of a delivery, and its key.
 //
-// A payload is written into the delivery's row in the transaction that ends the run, so it holds everything the message
+// A payload is written into the delivery's row in the transaction that ends the run or the audit, so it holds everything the message
 // needs; the notifier reads nothing else. Readers must accept payloads of older programs: fields are only ever added.
 package notice
 

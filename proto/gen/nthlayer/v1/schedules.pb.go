@@ -11,6 +11,8 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -130,17 +132,914 @@ func (x *ListSchedulesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Schedule is a recurring audit.
-type Schedule struct {
+type GetScheduleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ScheduleId    string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *GetScheduleRequest) Reset() {
+	*x = GetScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetScheduleRequest) ProtoMessage() {}
+
+func (x *GetScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetScheduleRequest.ProtoReflect.Descriptor instead.
+func (*GetScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+type CreateScheduleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Small letters, digits and hyphens: the schedule's name for good.
+	ScheduleId    string            `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	Settings      *ScheduleSettings `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateScheduleRequest) Reset() {
+	*x = CreateScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateScheduleRequest) ProtoMessage() {}
+
+func (x *CreateScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateScheduleRequest.ProtoReflect.Descriptor instead.
+func (*CreateScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CreateScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+func (x *CreateScheduleRequest) GetSettings() *ScheduleSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+type UpdateScheduleRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	Settings   *ScheduleSettings      `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The revision that the settings were made of: another one means that somebody was faster, and is a conflict. 0: whatever
+	// it is.
+	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateScheduleRequest) Reset() {
+	*x = UpdateScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateScheduleRequest) ProtoMessage() {}
+
+func (x *UpdateScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateScheduleRequest.ProtoReflect.Descriptor instead.
+func (*UpdateScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpdateScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+func (x *UpdateScheduleRequest) GetSettings() *ScheduleSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *UpdateScheduleRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type DeleteScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId    string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteScheduleRequest) Reset() {
+	*x = DeleteScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteScheduleRequest) ProtoMessage() {}
+
+func (x *DeleteScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteScheduleRequest.ProtoReflect.Descriptor instead.
+func (*DeleteScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DeleteScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+type DeleteScheduleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteScheduleResponse) Reset() {
+	*x = DeleteScheduleResponse{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteScheduleResponse) ProtoMessage() {}
+
+func (x *DeleteScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteScheduleResponse.ProtoReflect.Descriptor instead.
+func (*DeleteScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{6}
+}
+
+type TriggerScheduleRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	// In the place of the schedule's mode for this once.
+	Mode string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	// See StartAuditRequest.
+	AcceptShrunkenSource bool `protobuf:"varint,3,opt,name=accept_shrunken_source,json=acceptShrunkenSource,proto3" json:"accept_shrunken_source,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *TriggerScheduleRequest) Reset() {
+	*x = TriggerScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerScheduleRequest) ProtoMessage() {}
+
+func (x *TriggerScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerScheduleRequest.ProtoReflect.Descriptor instead.
+func (*TriggerScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TriggerScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+func (x *TriggerScheduleRequest) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *TriggerScheduleRequest) GetAcceptShrunkenSource() bool {
+	if x != nil {
+		return x.AcceptShrunkenSource
+	}
+	return false
+}
+
+type TriggerScheduleResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	AuditId string                 `protobuf:"bytes,1,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	// The audit was under way already.
+	AlreadyRunning bool `protobuf:"varint,2,opt,name=already_running,json=alreadyRunning,proto3" json:"already_running,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TriggerScheduleResponse) Reset() {
+	*x = TriggerScheduleResponse{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerScheduleResponse) ProtoMessage() {}
+
+func (x *TriggerScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerScheduleResponse.ProtoReflect.Descriptor instead.
+func (*TriggerScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TriggerScheduleResponse) GetAuditId() string {
+	if x != nil {
+		return x.AuditId
+	}
+	return ""
+}
+
+func (x *TriggerScheduleResponse) GetAlreadyRunning() bool {
+	if x != nil {
+		return x.AlreadyRunning
+	}
+	return false
+}
+
+type PauseScheduleRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	// Why, for those who find the schedule paused.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseScheduleRequest) Reset() {
+	*x = PauseScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseScheduleRequest) ProtoMessage() {}
+
+func (x *PauseScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseScheduleRequest.ProtoReflect.Descriptor instead.
+func (*PauseScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PauseScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+func (x *PauseScheduleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResumeScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId    string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeScheduleRequest) Reset() {
+	*x = ResumeScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeScheduleRequest) ProtoMessage() {}
+
+func (x *ResumeScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeScheduleRequest.ProtoReflect.Descriptor instead.
+func (*ResumeScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ResumeScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+type ListNextRunsRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	// How many: 1 to 100; 5 when 0.
+	Count         int32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNextRunsRequest) Reset() {
+	*x = ListNextRunsRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNextRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNextRunsRequest) ProtoMessage() {}
+
+func (x *ListNextRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNextRunsRequest.ProtoReflect.Descriptor instead.
+func (*ListNextRunsRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListNextRunsRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+func (x *ListNextRunsRequest) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type ListNextRunsResponse struct {
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Times         []*timestamppb.Timestamp `protobuf:"bytes,1,rep,name=times,proto3" json:"times,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNextRunsResponse) Reset() {
+	*x = ListNextRunsResponse{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNextRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNextRunsResponse) ProtoMessage() {}
+
+func (x *ListNextRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNextRunsResponse.ProtoReflect.Descriptor instead.
+func (*ListNextRunsResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListNextRunsResponse) GetTimes() []*timestamppb.Timestamp {
+	if x != nil {
+		return x.Times
+	}
+	return nil
+}
+
+type PreviewScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId    string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewScheduleRequest) Reset() {
+	*x = PreviewScheduleRequest{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewScheduleRequest) ProtoMessage() {}
+
+func (x *PreviewScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewScheduleRequest.ProtoReflect.Descriptor instead.
+func (*PreviewScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PreviewScheduleRequest) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+type PreviewScheduleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The audit that is told of.
+	AuditId string `protobuf:"bytes,1,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	// What the schedule's rule says of it.
+	WouldTell bool `protobuf:"varint,2,opt,name=would_tell,json=wouldTell,proto3" json:"would_tell,omitempty"`
+	// Why, in words.
+	Why           string           `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	Notices       []*NoticePreview `protobuf:"bytes,4,rep,name=notices,proto3" json:"notices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewScheduleResponse) Reset() {
+	*x = PreviewScheduleResponse{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewScheduleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewScheduleResponse) ProtoMessage() {}
+
+func (x *PreviewScheduleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewScheduleResponse.ProtoReflect.Descriptor instead.
+func (*PreviewScheduleResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PreviewScheduleResponse) GetAuditId() string {
+	if x != nil {
+		return x.AuditId
+	}
+	return ""
+}
+
+func (x *PreviewScheduleResponse) GetWouldTell() bool {
+	if x != nil {
+		return x.WouldTell
+	}
+	return false
+}
+
+func (x *PreviewScheduleResponse) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *PreviewScheduleResponse) GetNotices() []*NoticePreview {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+// NoticePreview is one message as it would be sent.
+type NoticePreview struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// slack or email.
+	Medium string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
+	// The channel or the address.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The line that is seen first: an e-mail's subject, what Slack shows in notifications.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The whole text. Of Slack: the message, then the replies in its thread.
+	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoticePreview) Reset() {
+	*x = NoticePreview{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoticePreview) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoticePreview) ProtoMessage() {}
+
+func (x *NoticePreview) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoticePreview.ProtoReflect.Descriptor instead.
+func (*NoticePreview) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *NoticePreview) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *NoticePreview) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *NoticePreview) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *NoticePreview) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// ScheduleSettings is what somebody decides about a schedule.
+type ScheduleSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Five fields (minute hour day-of-month month day-of-week) or @hourly, @daily, @weekly, @monthly.
+	Cron string `protobuf:"bytes,1,opt,name=cron,proto3" json:"cron,omitempty"`
+	// An IANA time zone such as Europe/Berlin; UTC when empty.
+	TimeZone string      `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Scope    *AuditScope `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	// auto (also when empty), full or incremental.
+	Mode string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	// In the mode auto a full read is made when the last one is older than this; 7 days when absent.
+	FullEvery *durationpb.Duration `protobuf:"bytes,5,opt,name=full_every,json=fullEvery,proto3" json:"full_every,omitempty"`
+	// Each tick is late by up to this, always by the same for the same tick: schedules of one minute do not start at once.
+	Jitter *durationpb.Duration `protobuf:"bytes,6,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	// Whom to ask about the schedule.
+	Owner string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
+	// observe (also when empty) or enforce: see StartAuditRequest.
+	AutoReconcile string `protobuf:"bytes,8,opt,name=auto_reconcile,json=autoReconcile,proto3" json:"auto_reconcile,omitempty"`
+	// When to tell of an audit: always (also when empty); on_change, when findings or statuses are other than at the audit
+	// before; on_new_findings, when there is something new or something returned; never.
+	Notify string `protobuf:"bytes,9,opt,name=notify,proto3" json:"notify,omitempty"`
+	// The Slack channel that is told (C…); empty: none.
+	SlackChannel string `protobuf:"bytes,10,opt,name=slack_channel,json=slackChannel,proto3" json:"slack_channel,omitempty"`
+	// The e-mail addresses that are told.
+	Emails []string `protobuf:"bytes,11,rep,name=emails,proto3" json:"emails,omitempty"`
+	// Teams of the target that need no source: patterns of names with * and ?.
+	IgnoreOrphans []string `protobuf:"bytes,12,rep,name=ignore_orphans,json=ignoreOrphans,proto3" json:"ignore_orphans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleSettings) Reset() {
+	*x = ScheduleSettings{}
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleSettings) ProtoMessage() {}
+
+func (x *ScheduleSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleSettings.ProtoReflect.Descriptor instead.
+func (*ScheduleSettings) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ScheduleSettings) GetCron() string {
+	if x != nil {
+		return x.Cron
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetScope() *AuditScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *ScheduleSettings) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetFullEvery() *durationpb.Duration {
+	if x != nil {
+		return x.FullEvery
+	}
+	return nil
+}
+
+func (x *ScheduleSettings) GetJitter() *durationpb.Duration {
+	if x != nil {
+		return x.Jitter
+	}
+	return nil
+}
+
+func (x *ScheduleSettings) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetAutoReconcile() string {
+	if x != nil {
+		return x.AutoReconcile
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetNotify() string {
+	if x != nil {
+		return x.Notify
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetSlackChannel() string {
+	if x != nil {
+		return x.SlackChannel
+	}
+	return ""
+}
+
+func (x *ScheduleSettings) GetEmails() []string {
+	if x != nil {
+		return x.Emails
+	}
+	return nil
+}
+
+func (x *ScheduleSettings) GetIgnoreOrphans() []string {
+	if x != nil {
+		return x.IgnoreOrphans
+	}
+	return nil
+}
+
+// Schedule is a recurring audit.
+type Schedule struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ScheduleId string                 `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	Settings   *ScheduleSettings      `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	// Grows with every change.
+	Revision    int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Paused      bool   `protobuf:"varint,4,opt,name=paused,proto3" json:"paused,omitempty"`
+	PausedBy    string `protobuf:"bytes,5,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	PauseReason string `protobuf:"bytes,6,opt,name=pause_reason,json=pauseReason,proto3" json:"pause_reason,omitempty"`
+	// The next tick; absent while the schedule is paused.
+	NextRunAt   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=next_run_at,json=nextRunAt,proto3" json:"next_run_at,omitempty"`
+	LastTickAt  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last_tick_at,json=lastTickAt,proto3" json:"last_tick_at,omitempty"`
+	LastAuditId string                 `protobuf:"bytes,9,opt,name=last_audit_id,json=lastAuditId,proto3" json:"last_audit_id,omitempty"`
+	// Ticks that were left out because the audit before was still under way.
+	SkippedTicks  int64                  `protobuf:"varint,10,opt,name=skipped_ticks,json=skippedTicks,proto3" json:"skipped_ticks,omitempty"`
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	CreatedBy     string                 `protobuf:"bytes,13,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	UpdatedBy     string                 `protobuf:"bytes,14,opt,name=updated_by,json=updatedBy,proto3" json:"updated_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_nthlayer_v1_schedules_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -152,7 +1051,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_schedules_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_schedules_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -165,7 +1064,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_schedules_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Schedule) GetScheduleId() string {
@@ -175,11 +1074,102 @@ func (x *Schedule) GetScheduleId() string {
 	return ""
 }
 
+func (x *Schedule) GetSettings() *ScheduleSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Schedule) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Schedule) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Schedule) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+func (x *Schedule) GetPauseReason() string {
+	if x != nil {
+		return x.PauseReason
+	}
+	return ""
+}
+
+func (x *Schedule) GetNextRunAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextRunAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetLastTickAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTickAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetLastAuditId() string {
+	if x != nil {
+		return x.LastAuditId
+	}
+	return ""
+}
+
+func (x *Schedule) GetSkippedTicks() int64 {
+	if x != nil {
+		return x.SkippedTicks
+	}
+	return 0
+}
+
+func (x *Schedule) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetUpdatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return nil
+}
+
+func (x *Schedule) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *Schedule) GetUpdatedBy() string {
+	if x != nil {
+		return x.UpdatedBy
+	}
+	return ""
+}
+
 var File_nthlayer_v1_schedules_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_schedules_proto_rawDesc = "" +
 	"\n" +
-	"\x1bnthlayer/v1/schedules.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x18nthlayer/v1/access.proto\"h\n" +
+	"\x1bnthlayer/v1/schedules.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x18nthlayer/v1/audits.proto\"h\n" +
 	"\x14ListSchedulesRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -187,13 +1177,117 @@ const file_nthlayer_v1_schedules_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"t\n" +
 	"\x15ListSchedulesResponse\x123\n" +
 	"\tschedules\x18\x01 \x03(\v2\x15.nthlayer.v1.ScheduleR\tschedules\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"+\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"W\n" +
+	"\x12GetScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\"\x9d\x01\n" +
+	"\x15CreateScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\x12A\n" +
+	"\bsettings\x18\x02 \x01(\v2\x1d.nthlayer.v1.ScheduleSettingsB\x06\xbaH\x03\xc8\x01\x01R\bsettings\"\xc2\x01\n" +
+	"\x15UpdateScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\x12A\n" +
+	"\bsettings\x18\x02 \x01(\v2\x1d.nthlayer.v1.ScheduleSettingsB\x06\xbaH\x03\xc8\x01\x01R\bsettings\x12#\n" +
+	"\brevision\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\brevision\"Z\n" +
+	"\x15DeleteScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\"\x18\n" +
+	"\x16DeleteScheduleResponse\"\xc7\x01\n" +
+	"\x16TriggerScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\x124\n" +
+	"\x04mode\x18\x02 \x01(\tB \xbaH\x1dr\x1bR\x00R\x04autoR\x04fullR\vincrementalR\x04mode\x124\n" +
+	"\x16accept_shrunken_source\x18\x03 \x01(\bR\x14acceptShrunkenSource\"]\n" +
+	"\x17TriggerScheduleResponse\x12\x19\n" +
+	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12'\n" +
+	"\x0falready_running\x18\x02 \x01(\bR\x0ealreadyRunning\"\x8b\x01\n" +
+	"\x14PauseScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\x120\n" +
+	"\x06reason\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x10\x01\x18\xf4\x032\f^[^\\p{Cc}]+$R\x06reason\"Z\n" +
+	"\x15ResumeScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\"y\n" +
+	"\x13ListNextRunsRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\x12\x1f\n" +
+	"\x05count\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\x05count\"H\n" +
+	"\x14ListNextRunsResponse\x120\n" +
+	"\x05times\x18\x01 \x03(\v2\x1a.google.protobuf.TimestampR\x05times\"[\n" +
+	"\x16PreviewScheduleRequest\x12A\n" +
+	"\vschedule_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\n" +
+	"scheduleId\"\x9b\x01\n" +
+	"\x17PreviewScheduleResponse\x12\x19\n" +
+	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12\x1d\n" +
+	"\n" +
+	"would_tell\x18\x02 \x01(\bR\twouldTell\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x124\n" +
+	"\anotices\x18\x04 \x03(\v2\x1a.nthlayer.v1.NoticePreviewR\anotices\"e\n" +
+	"\rNoticePreview\x12\x16\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\xd5\x05\n" +
+	"\x10ScheduleSettings\x12\x1d\n" +
+	"\x04cron\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x04cron\x12;\n" +
+	"\ttime_zone\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9_+/-]{0,64}$R\btimeZone\x12-\n" +
+	"\x05scope\x18\x03 \x01(\v2\x17.nthlayer.v1.AuditScopeR\x05scope\x124\n" +
+	"\x04mode\x18\x04 \x01(\tB \xbaH\x1dr\x1bR\x00R\x04autoR\x04fullR\vincrementalR\x04mode\x12L\n" +
+	"\n" +
+	"full_every\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x05\b\x80\x9a\x9e\x012\x03\b\x90\x1cR\tfullEvery\x12@\n" +
+	"\x06jitter\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x06jitter\x12,\n" +
+	"\x05owner\x18\a \x01(\tB\x16\xbaH\x13r\x11\x18\x80\x022\f^[^\\p{Cc}]*$R\x05owner\x12@\n" +
+	"\x0eauto_reconcile\x18\b \x01(\tB\x19\xbaH\x16r\x14R\x00R\aobserveR\aenforceR\rautoReconcile\x12J\n" +
+	"\x06notify\x18\t \x01(\tB2\xbaH/r-R\x00R\x06alwaysR\ton_changeR\x0fon_new_findingsR\x05neverR\x06notify\x12?\n" +
+	"\rslack_channel\x18\n" +
+	" \x01(\tB\x1a\xbaH\x17r\x152\x13^([A-Z0-9]{2,32})?$R\fslackChannel\x12+\n" +
+	"\x06emails\x18\v \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x18\xfe\x01`\x01R\x06emails\x12F\n" +
+	"\x0eignore_orphans\x18\f \x03(\tB\x1f\xbaH\x1c\x92\x01\x19\x10d\"\x15r\x13\x10\x01\x18\x80\x012\f^[^\\p{Cc}]+$R\rignoreOrphans\"\xd1\x04\n" +
 	"\bSchedule\x12\x1f\n" +
 	"\vschedule_id\x18\x01 \x01(\tR\n" +
-	"scheduleId2\x98\x01\n" +
+	"scheduleId\x129\n" +
+	"\bsettings\x18\x02 \x01(\v2\x1d.nthlayer.v1.ScheduleSettingsR\bsettings\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
+	"\x06paused\x18\x04 \x01(\bR\x06paused\x12\x1b\n" +
+	"\tpaused_by\x18\x05 \x01(\tR\bpausedBy\x12!\n" +
+	"\fpause_reason\x18\x06 \x01(\tR\vpauseReason\x12:\n" +
+	"\vnext_run_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tnextRunAt\x12<\n" +
+	"\flast_tick_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastTickAt\x12\"\n" +
+	"\rlast_audit_id\x18\t \x01(\tR\vlastAuditId\x12#\n" +
+	"\rskipped_ticks\x18\n" +
+	" \x01(\x03R\fskippedTicks\x129\n" +
+	"\n" +
+	"created_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"updated_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\r \x01(\tR\tcreatedBy\x12\x1d\n" +
+	"\n" +
+	"updated_by\x18\x0e \x01(\tR\tupdatedBy2\xad\f\n" +
 	"\x0fScheduleService\x12\x84\x01\n" +
 	"\rListSchedules\x12!.nthlayer.v1.ListSchedulesRequest\x1a\".nthlayer.v1.ListSchedulesResponse\",\xaa\xd4\x18\x13\n" +
-	"\x0eschedules.list\x12\x01*\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/schedulesB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"\x0eschedules.list\x12\x01*\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/schedules\x12\x8a\x01\n" +
+	"\vGetSchedule\x12\x1f.nthlayer.v1.GetScheduleRequest\x1a\x15.nthlayer.v1.Schedule\"C\xaa\xd4\x18\x1c\n" +
+	"\rschedules.get\x12\vschedule_id\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/schedules/{schedule_id}\x12\x88\x01\n" +
+	"\x0eCreateSchedule\x12\".nthlayer.v1.CreateScheduleRequest\x1a\x15.nthlayer.v1.Schedule\";\xaa\xd4\x18\x1f\n" +
+	"\x10schedules.create\x12\vschedule_id\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/v1/schedules\x12\x96\x01\n" +
+	"\x0eUpdateSchedule\x12\".nthlayer.v1.UpdateScheduleRequest\x1a\x15.nthlayer.v1.Schedule\"I\xaa\xd4\x18\x1f\n" +
+	"\x10schedules.update\x12\vschedule_id\x82\xd3\xe4\x93\x02 :\x01*\x1a\x1b/v1/schedules/{schedule_id}\x12\xa1\x01\n" +
+	"\x0eDeleteSchedule\x12\".nthlayer.v1.DeleteScheduleRequest\x1a#.nthlayer.v1.DeleteScheduleResponse\"F\xaa\xd4\x18\x1f\n" +
+	"\x10schedules.delete\x12\vschedule_id\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/schedules/{schedule_id}\x12\xb0\x01\n" +
+	"\x0fTriggerSchedule\x12#.nthlayer.v1.TriggerScheduleRequest\x1a$.nthlayer.v1.TriggerScheduleResponse\"R\xaa\xd4\x18 \n" +
+	"\x11schedules.trigger\x12\vschedule_id\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/schedules/{schedule_id}:trigger\x12\x99\x01\n" +
+	"\rPauseSchedule\x12!.nthlayer.v1.PauseScheduleRequest\x1a\x15.nthlayer.v1.Schedule\"N\xaa\xd4\x18\x1e\n" +
+	"\x0fschedules.pause\x12\vschedule_id\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/schedules/{schedule_id}:pause\x12\x9d\x01\n" +
+	"\x0eResumeSchedule\x12\".nthlayer.v1.ResumeScheduleRequest\x1a\x15.nthlayer.v1.Schedule\"P\xaa\xd4\x18\x1f\n" +
+	"\x10schedules.resume\x12\vschedule_id\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/schedules/{schedule_id}:resume\x12\xa2\x01\n" +
+	"\fListNextRuns\x12 .nthlayer.v1.ListNextRunsRequest\x1a!.nthlayer.v1.ListNextRunsResponse\"M\xaa\xd4\x18\x1c\n" +
+	"\rschedules.get\x12\vschedule_id\x82\xd3\xe4\x93\x02'\x12%/v1/schedules/{schedule_id}/next-runs\x12\xa9\x01\n" +
+	"\x0fPreviewSchedule\x12#.nthlayer.v1.PreviewScheduleRequest\x1a$.nthlayer.v1.PreviewScheduleResponse\"K\xaa\xd4\x18\x1c\n" +
+	"\rschedules.get\x12\vschedule_id\x82\xd3\xe4\x93\x02%\x12#/v1/schedules/{schedule_id}/previewB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_schedules_proto_rawDescOnce sync.Once
@@ -207,21 +1301,69 @@ func file_nthlayer_v1_schedules_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_schedules_proto_rawDescData
 }
 
-var file_nthlayer_v1_schedules_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_nthlayer_v1_schedules_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_nthlayer_v1_schedules_proto_goTypes = []any{
-	(*ListSchedulesRequest)(nil),  // 0: nthlayer.v1.ListSchedulesRequest
-	(*ListSchedulesResponse)(nil), // 1: nthlayer.v1.ListSchedulesResponse
-	(*Schedule)(nil),              // 2: nthlayer.v1.Schedule
+	(*ListSchedulesRequest)(nil),    // 0: nthlayer.v1.ListSchedulesRequest
+	(*ListSchedulesResponse)(nil),   // 1: nthlayer.v1.ListSchedulesResponse
+	(*GetScheduleRequest)(nil),      // 2: nthlayer.v1.GetScheduleRequest
+	(*CreateScheduleRequest)(nil),   // 3: nthlayer.v1.CreateScheduleRequest
+	(*UpdateScheduleRequest)(nil),   // 4: nthlayer.v1.UpdateScheduleRequest
+	(*DeleteScheduleRequest)(nil),   // 5: nthlayer.v1.DeleteScheduleRequest
+	(*DeleteScheduleResponse)(nil),  // 6: nthlayer.v1.DeleteScheduleResponse
+	(*TriggerScheduleRequest)(nil),  // 7: nthlayer.v1.TriggerScheduleRequest
+	(*TriggerScheduleResponse)(nil), // 8: nthlayer.v1.TriggerScheduleResponse
+	(*PauseScheduleRequest)(nil),    // 9: nthlayer.v1.PauseScheduleRequest
+	(*ResumeScheduleRequest)(nil),   // 10: nthlayer.v1.ResumeScheduleRequest
+	(*ListNextRunsRequest)(nil),     // 11: nthlayer.v1.ListNextRunsRequest
+	(*ListNextRunsResponse)(nil),    // 12: nthlayer.v1.ListNextRunsResponse
+	(*PreviewScheduleRequest)(nil),  // 13: nthlayer.v1.PreviewScheduleRequest
+	(*PreviewScheduleResponse)(nil), // 14: nthlayer.v1.PreviewScheduleResponse
+	(*NoticePreview)(nil),           // 15: nthlayer.v1.NoticePreview
+	(*ScheduleSettings)(nil),        // 16: nthlayer.v1.ScheduleSettings
+	(*Schedule)(nil),                // 17: nthlayer.v1.Schedule
+	(*timestamppb.Timestamp)(nil),   // 18: google.protobuf.Timestamp
+	(*AuditScope)(nil),              // 19: nthlayer.v1.AuditScope
+	(*durationpb.Duration)(nil),     // 20: google.protobuf.Duration
 }
 var file_nthlayer_v1_schedules_proto_depIdxs = []int32{
-	2, // 0: nthlayer.v1.ListSchedulesResponse.schedules:type_name -> nthlayer.v1.Schedule
-	0, // 1: nthlayer.v1.ScheduleService.ListSchedules:input_type -> nthlayer.v1.ListSchedulesRequest
-	1, // 2: nthlayer.v1.ScheduleService.ListSchedules:output_type -> nthlayer.v1.ListSchedulesResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	17, // 0: nthlayer.v1.ListSchedulesResponse.schedules:type_name -> nthlayer.v1.Schedule
+	16, // 1: nthlayer.v1.CreateScheduleRequest.settings:type_name -> nthlayer.v1.ScheduleSettings
+	16, // 2: nthlayer.v1.UpdateScheduleRequest.settings:type_name -> nthlayer.v1.ScheduleSettings
+	18, // 3: nthlayer.v1.ListNextRunsResponse.times:type_name -> google.protobuf.Timestamp
+	15, // 4: nthlayer.v1.PreviewScheduleResponse.notices:type_name -> nthlayer.v1.NoticePreview
+	19, // 5: nthlayer.v1.ScheduleSettings.scope:type_name -> nthlayer.v1.AuditScope
+	20, // 6: nthlayer.v1.ScheduleSettings.full_every:type_name -> google.protobuf.Duration
+	20, // 7: nthlayer.v1.ScheduleSettings.jitter:type_name -> google.protobuf.Duration
+	16, // 8: nthlayer.v1.Schedule.settings:type_name -> nthlayer.v1.ScheduleSettings
+	18, // 9: nthlayer.v1.Schedule.next_run_at:type_name -> google.protobuf.Timestamp
+	18, // 10: nthlayer.v1.Schedule.last_tick_at:type_name -> google.protobuf.Timestamp
+	18, // 11: nthlayer.v1.Schedule.created_at:type_name -> google.protobuf.Timestamp
+	18, // 12: nthlayer.v1.Schedule.updated_at:type_name -> google.protobuf.Timestamp
+	0,  // 13: nthlayer.v1.ScheduleService.ListSchedules:input_type -> nthlayer.v1.ListSchedulesRequest
+	2,  // 14: nthlayer.v1.ScheduleService.GetSchedule:input_type -> nthlayer.v1.GetScheduleRequest
+	3,  // 15: nthlayer.v1.ScheduleService.CreateSchedule:input_type -> nthlayer.v1.CreateScheduleRequest
+	4,  // 16: nthlayer.v1.ScheduleService.UpdateSchedule:input_type -> nthlayer.v1.UpdateScheduleRequest
+	5,  // 17: nthlayer.v1.ScheduleService.DeleteSchedule:input_type -> nthlayer.v1.DeleteScheduleRequest
+	7,  // 18: nthlayer.v1.ScheduleService.TriggerSchedule:input_type -> nthlayer.v1.TriggerScheduleRequest
+	9,  // 19: nthlayer.v1.ScheduleService.PauseSchedule:input_type -> nthlayer.v1.PauseScheduleRequest
+	10, // 20: nthlayer.v1.ScheduleService.ResumeSchedule:input_type -> nthlayer.v1.ResumeScheduleRequest
+	11, // 21: nthlayer.v1.ScheduleService.ListNextRuns:input_type -> nthlayer.v1.ListNextRunsRequest
+	13, // 22: nthlayer.v1.ScheduleService.PreviewSchedule:input_type -> nthlayer.v1.PreviewScheduleRequest
+	1,  // 23: nthlayer.v1.ScheduleService.ListSchedules:output_type -> nthlayer.v1.ListSchedulesResponse
+	17, // 24: nthlayer.v1.ScheduleService.GetSchedule:output_type -> nthlayer.v1.Schedule
+	17, // 25: nthlayer.v1.ScheduleService.CreateSchedule:output_type -> nthlayer.v1.Schedule
+	17, // 26: nthlayer.v1.ScheduleService.UpdateSchedule:output_type -> nthlayer.v1.Schedule
+	6,  // 27: nthlayer.v1.ScheduleService.DeleteSchedule:output_type -> nthlayer.v1.DeleteScheduleResponse
+	8,  // 28: nthlayer.v1.ScheduleService.TriggerSchedule:output_type -> nthlayer.v1.TriggerScheduleResponse
+	17, // 29: nthlayer.v1.ScheduleService.PauseSchedule:output_type -> nthlayer.v1.Schedule
+	17, // 30: nthlayer.v1.ScheduleService.ResumeSchedule:output_type -> nthlayer.v1.Schedule
+	12, // 31: nthlayer.v1.ScheduleService.ListNextRuns:output_type -> nthlayer.v1.ListNextRunsResponse
+	14, // 32: nthlayer.v1.ScheduleService.PreviewSchedule:output_type -> nthlayer.v1.PreviewScheduleResponse
+	23, // [23:33] is the sub-list for method output_type
+	13, // [13:23] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_schedules_proto_init() }
@@ -230,13 +1372,14 @@ func file_nthlayer_v1_schedules_proto_init() {
 		return
 	}
 	file_nthlayer_v1_access_proto_init()
+	file_nthlayer_v1_audits_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_schedules_proto_rawDesc), len(file_nthlayer_v1_schedules_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type SetTeamAutoReconcileRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	TeamId string                 `protobuf:"bytes,1,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	// observe: nothing. enforce: ask for a run. Empty: what the audit was told.
+	AutoReconcile string `protobuf:"bytes,2,opt,name=auto_reconcile,json=autoReconcile,proto3" json:"auto_reconcile,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTeamAutoReconcileRequest) Reset() {
+	*x = SetTeamAutoReconcileRequest{}
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTeamAutoReconcileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTeamAutoReconcileRequest) ProtoMessage() {}
+
+func (x *SetTeamAutoReconcileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTeamAutoReconcileRequest.ProtoReflect.Descriptor instead.
+func (*SetTeamAutoReconcileRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SetTeamAutoReconcileRequest) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *SetTeamAutoReconcileRequest) GetAutoReconcile() string {
+	if x != nil {
+		return x.AutoReconcile
+	}
+	return ""
+}
+
 type PauseTeamRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	TeamId string                 `protobuf:"bytes,1,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
@@ -38,7 +91,7 @@ type PauseTeamRequest struct {
 
 func (x *PauseTeamRequest) Reset() {
 	*x = PauseTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +103,7 @@ func (x *PauseTeamRequest) String() string {
 func (*PauseTeamRequest) ProtoMessage() {}
 
 func (x *PauseTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,7 +116,7 @@ func (x *PauseTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseTeamRequest.ProtoReflect.Descriptor instead.
 func (*PauseTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{0}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *PauseTeamRequest) GetTeamId() string {
@@ -96,7 +149,7 @@ type ResumeTeamRequest struct {
 
 func (x *ResumeTeamRequest) Reset() {
 	*x = ResumeTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -108,7 +161,7 @@ func (x *ResumeTeamRequest) String() string {
 func (*ResumeTeamRequest) ProtoMessage() {}
 
 func (x *ResumeTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -121,7 +174,7 @@ func (x *ResumeTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeTeamRequest.ProtoReflect.Descriptor instead.
 func (*ResumeTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{1}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ResumeTeamRequest) GetTeamId() string {
@@ -139,7 +192,7 @@ type ResumeTeamResponse struct {
 
 func (x *ResumeTeamResponse) Reset() {
 	*x = ResumeTeamResponse{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -151,7 +204,7 @@ func (x *ResumeTeamResponse) String() string {
 func (*ResumeTeamResponse) ProtoMessage() {}
 
 func (x *ResumeTeamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -164,7 +217,7 @@ func (x *ResumeTeamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeTeamResponse.ProtoReflect.Descriptor instead.
 func (*ResumeTeamResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{3}
 }
 
 // TeamPause is somebody's decision that nothing of a team is changed until a time.
@@ -183,7 +236,7 @@ type TeamPause struct {
 
 func (x *TeamPause) Reset() {
 	*x = TeamPause{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +248,7 @@ func (x *TeamPause) String() string {
 func (*TeamPause) ProtoMessage() {}
 
 func (x *TeamPause) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +261,7 @@ func (x *TeamPause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TeamPause.ProtoReflect.Descriptor instead.
 func (*TeamPause) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{3}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TeamPause) GetTeamId() string {
@@ -269,7 +322,7 @@ type ReconcileTeamRequest struct {
 
 func (x *ReconcileTeamRequest) Reset() {
 	*x = ReconcileTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +334,7 @@ func (x *ReconcileTeamRequest) String() string {
 func (*ReconcileTeamRequest) ProtoMessage() {}
 
 func (x *ReconcileTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +347,7 @@ func (x *ReconcileTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileTeamRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{4}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReconcileTeamRequest) GetTeamId() string {
@@ -334,7 +387,7 @@ type ReconcileTeamResponse struct {
 
 func (x *ReconcileTeamResponse) Reset() {
 	*x = ReconcileTeamResponse{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +399,7 @@ func (x *ReconcileTeamResponse) String() string {
 func (*ReconcileTeamResponse) ProtoMessage() {}
 
 func (x *ReconcileTeamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +412,7 @@ func (x *ReconcileTeamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileTeamResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileTeamResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{5}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReconcileTeamResponse) GetJobId() string {
@@ -383,7 +436,7 @@ type PlanTeamRequest struct {
 
 func (x *PlanTeamRequest) Reset() {
 	*x = PlanTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +448,7 @@ func (x *PlanTeamRequest) String() string {
 func (*PlanTeamRequest) ProtoMessage() {}
 
 func (x *PlanTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +461,7 @@ func (x *PlanTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanTeamRequest.ProtoReflect.Descriptor instead.
 func (*PlanTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{6}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PlanTeamRequest) GetTeamId() string {
@@ -441,7 +494,7 @@ type GetTeamRequest struct {
 
 func (x *GetTeamRequest) Reset() {
 	*x = GetTeamRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +506,7 @@ func (x *GetTeamRequest) String() string {
 func (*GetTeamRequest) ProtoMessage() {}
 
 func (x *GetTeamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +519,7 @@ func (x *GetTeamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTeamRequest.ProtoReflect.Descriptor instead.
 func (*GetTeamRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{7}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetTeamRequest) GetTeamId() string {
@@ -492,7 +545,7 @@ type ListTeamsRequest struct {
 
 func (x *ListTeamsRequest) Reset() {
 	*x = ListTeamsRequest{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +557,7 @@ func (x *ListTeamsRequest) String() string {
 func (*ListTeamsRequest) ProtoMessage() {}
 
 func (x *ListTeamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[8]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +570,7 @@ func (x *ListTeamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTeamsRequest.ProtoReflect.Descriptor instead.
 func (*ListTeamsRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{8}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTeamsRequest) GetPageSize() int32 {
@@ -559,7 +612,7 @@ type ListTeamsResponse struct {
 
 func (x *ListTeamsResponse) Reset() {
 	*x = ListTeamsResponse{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[9]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +624,7 @@ func (x *ListTeamsResponse) String() string {
 func (*ListTeamsResponse) ProtoMessage() {}
 
 func (x *ListTeamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[9]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +637,7 @@ func (x *ListTeamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTeamsResponse.ProtoReflect.Descriptor instead.
 func (*ListTeamsResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{9}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTeamsResponse) GetTeams() []*Team {
@@ -618,14 +671,16 @@ type Team struct {
 	LastJobId    string                 `protobuf:"bytes,9,opt,name=last_job_id,json=lastJobId,proto3" json:"last_job_id,omitempty"`
 	SourceReadAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=source_read_at,json=sourceReadAt,proto3" json:"source_read_at,omitempty"`
 	// Filled by GetTeam only; absent while the team is not paused.
-	Pause         *TeamPause `protobuf:"bytes,11,opt,name=pause,proto3" json:"pause,omitempty"`
+	Pause *TeamPause `protobuf:"bytes,11,opt,name=pause,proto3" json:"pause,omitempty"`
+	// What audits do when they find the team out of sync: observe, enforce, or, empty, what they were told.
+	AutoReconcile string `protobuf:"bytes,12,opt,name=auto_reconcile,json=autoReconcile,proto3" json:"auto_reconcile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Team) Reset() {
 	*x = Team{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[10]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +692,7 @@ func (x *Team) String() string {
 func (*Team) ProtoMessage() {}
 
 func (x *Team) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[10]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +705,7 @@ func (x *Team) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Team.ProtoReflect.Descriptor instead.
 func (*Team) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{10}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Team) GetTeamId() string {
@@ -730,6 +785,13 @@ func (x *Team) GetPause() *TeamPause {
 	return nil
 }
 
+func (x *Team) GetAutoReconcile() string {
+	if x != nil {
+		return x.AutoReconcile
+	}
+	return ""
+}
+
 // Link is the remembered pair (source team id, target team id).
 type Link struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -744,7 +806,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[11]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +818,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[11]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +831,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{11}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Link) GetSource() string {
@@ -818,7 +880,7 @@ type TeamMember struct {
 
 func (x *TeamMember) Reset() {
 	*x = TeamMember{}
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[12]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +892,7 @@ func (x *TeamMember) String() string {
 func (*TeamMember) ProtoMessage() {}
 
 func (x *TeamMember) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_teams_proto_msgTypes[12]
+	mi := &file_nthlayer_v1_teams_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +905,7 @@ func (x *TeamMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TeamMember.ProtoReflect.Descriptor instead.
 func (*TeamMember) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{12}
+	return file_nthlayer_v1_teams_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TeamMember) GetEmail() string {
@@ -871,7 +933,10 @@ var File_nthlayer_v1_teams_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\n" +
-	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xd6\x01\n" +
+	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xa4\x01\n" +
+	"\x1bSetTeamAutoReconcileRequest\x12C\n" +
+	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12@\n" +
+	"\x0eauto_reconcile\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\aobserveR\aenforceR\rautoReconcile\"\xd6\x01\n" +
 	"\x10PauseTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x120\n" +
 	"\x06reason\x18\x02 \x01(\tB\x18\xbaH\x15r\x13\x10\x01\x18\xf4\x032\f^[^\\p{Cc}]+$R\x06reason\x12K\n" +
@@ -911,7 +976,7 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\x05query\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x18d2\f^[^\\p{Cc}]*$R\x05query\"d\n" +
 	"\x11ListTeamsResponse\x12'\n" +
 	"\x05teams\x18\x01 \x03(\v2\x11.nthlayer.v1.TeamR\x05teams\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc5\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xec\x03\n" +
 	"\x04Team\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -925,7 +990,8 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\vlast_job_id\x18\t \x01(\tR\tlastJobId\x12@\n" +
 	"\x0esource_read_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\fsourceReadAt\x12,\n" +
-	"\x05pause\x18\v \x01(\v2\x16.nthlayer.v1.TeamPauseR\x05pause\"\xbb\x01\n" +
+	"\x05pause\x18\v \x01(\v2\x16.nthlayer.v1.TeamPauseR\x05pause\x12%\n" +
+	"\x0eauto_reconcile\x18\f \x01(\tR\rautoReconcile\"\xbb\x01\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12$\n" +
 	"\x0esource_team_id\x18\x02 \x01(\tR\fsourceTeamId\x12\x16\n" +
@@ -936,7 +1002,7 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"TeamMember\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04role\x18\x03 \x01(\tR\x04role2\x98\x06\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role2\xc6\a\n" +
 	"\vTeamService\x12\x94\x01\n" +
 	"\rReconcileTeam\x12!.nthlayer.v1.ReconcileTeamRequest\x1a\".nthlayer.v1.ReconcileTeamResponse\"<\xaa\xd4\x18\x1a\n" +
 	"\x0fteams.reconcile\x12\ateam_id\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/teams/reconcile\x12y\n" +
@@ -952,7 +1018,9 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\vteams.pause\x12\ateam_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/teams/{team_id}:pause\x12\x8f\x01\n" +
 	"\n" +
 	"ResumeTeam\x12\x1e.nthlayer.v1.ResumeTeamRequest\x1a\x1f.nthlayer.v1.ResumeTeamResponse\"@\xaa\xd4\x18\x17\n" +
-	"\fteams.resume\x12\ateam_id\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/teams/{team_id}:resumeB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"\fteams.resume\x12\ateam_id\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/teams/{team_id}:resume\x12\xab\x01\n" +
+	"\x14SetTeamAutoReconcile\x12(.nthlayer.v1.SetTeamAutoReconcileRequest\x1a\x11.nthlayer.v1.Team\"V\xaa\xd4\x18#\n" +
+	"\x18teams.set_auto_reconcile\x12\ateam_id\x82\xd3\xe4\x93\x02):\x01*\"$/v1/teams/{team_id}:setAutoReconcileB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_teams_proto_rawDescOnce sync.Once
@@ -966,53 +1034,56 @@ func file_nthlayer_v1_teams_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_teams_proto_rawDescData
 }
 
-var file_nthlayer_v1_teams_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_nthlayer_v1_teams_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_nthlayer_v1_teams_proto_goTypes = []any{
-	(*PauseTeamRequest)(nil),      // 0: nthlayer.v1.PauseTeamRequest
-	(*ResumeTeamRequest)(nil),     // 1: nthlayer.v1.ResumeTeamRequest
-	(*ResumeTeamResponse)(nil),    // 2: nthlayer.v1.ResumeTeamResponse
-	(*TeamPause)(nil),             // 3: nthlayer.v1.TeamPause
-	(*ReconcileTeamRequest)(nil),  // 4: nthlayer.v1.ReconcileTeamRequest
-	(*ReconcileTeamResponse)(nil), // 5: nthlayer.v1.ReconcileTeamResponse
-	(*PlanTeamRequest)(nil),       // 6: nthlayer.v1.PlanTeamRequest
-	(*GetTeamRequest)(nil),        // 7: nthlayer.v1.GetTeamRequest
-	(*ListTeamsRequest)(nil),      // 8: nthlayer.v1.ListTeamsRequest
-	(*ListTeamsResponse)(nil),     // 9: nthlayer.v1.ListTeamsResponse
-	(*Team)(nil),                  // 10: nthlayer.v1.Team
-	(*Link)(nil),                  // 11: nthlayer.v1.Link
-	(*TeamMember)(nil),            // 12: nthlayer.v1.TeamMember
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*Desired)(nil),               // 15: nthlayer.v1.Desired
-	(*Plan)(nil),                  // 16: nthlayer.v1.Plan
+	(*SetTeamAutoReconcileRequest)(nil), // 0: nthlayer.v1.SetTeamAutoReconcileRequest
+	(*PauseTeamRequest)(nil),            // 1: nthlayer.v1.PauseTeamRequest
+	(*ResumeTeamRequest)(nil),           // 2: nthlayer.v1.ResumeTeamRequest
+	(*ResumeTeamResponse)(nil),          // 3: nthlayer.v1.ResumeTeamResponse
+	(*TeamPause)(nil),                   // 4: nthlayer.v1.TeamPause
+	(*ReconcileTeamRequest)(nil),        // 5: nthlayer.v1.ReconcileTeamRequest
+	(*ReconcileTeamResponse)(nil),       // 6: nthlayer.v1.ReconcileTeamResponse
+	(*PlanTeamRequest)(nil),             // 7: nthlayer.v1.PlanTeamRequest
+	(*GetTeamRequest)(nil),              // 8: nthlayer.v1.GetTeamRequest
+	(*ListTeamsRequest)(nil),            // 9: nthlayer.v1.ListTeamsRequest
+	(*ListTeamsResponse)(nil),           // 10: nthlayer.v1.ListTeamsResponse
+	(*Team)(nil),                        // 11: nthlayer.v1.Team
+	(*Link)(nil),                        // 12: nthlayer.v1.Link
+	(*TeamMember)(nil),                  // 13: nthlayer.v1.TeamMember
+	(*durationpb.Duration)(nil),         // 14: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
+	(*Desired)(nil),                     // 16: nthlayer.v1.Desired
+	(*Plan)(nil),                        // 17: nthlayer.v1.Plan
 }
 var file_nthlayer_v1_teams_proto_depIdxs = []int32{
-	13, // 0: nthlayer.v1.PauseTeamRequest.duration:type_name -> google.protobuf.Duration
-	14, // 1: nthlayer.v1.TeamPause.paused_at:type_name -> google.protobuf.Timestamp
-	14, // 2: nthlayer.v1.TeamPause.until:type_name -> google.protobuf.Timestamp
-	15, // 3: nthlayer.v1.ReconcileTeamRequest.desired:type_name -> nthlayer.v1.Desired
-	15, // 4: nthlayer.v1.PlanTeamRequest.desired:type_name -> nthlayer.v1.Desired
-	10, // 5: nthlayer.v1.ListTeamsResponse.teams:type_name -> nthlayer.v1.Team
-	14, // 6: nthlayer.v1.Team.sync_status_since:type_name -> google.protobuf.Timestamp
-	11, // 7: nthlayer.v1.Team.link:type_name -> nthlayer.v1.Link
-	12, // 8: nthlayer.v1.Team.members:type_name -> nthlayer.v1.TeamMember
-	14, // 9: nthlayer.v1.Team.source_read_at:type_name -> google.protobuf.Timestamp
-	3,  // 10: nthlayer.v1.Team.pause:type_name -> nthlayer.v1.TeamPause
-	14, // 11: nthlayer.v1.Link.linked_at:type_name -> google.protobuf.Timestamp
-	4,  // 12: nthlayer.v1.TeamService.ReconcileTeam:input_type -> nthlayer.v1.ReconcileTeamRequest
-	6,  // 13: nthlayer.v1.TeamService.PlanTeam:input_type -> nthlayer.v1.PlanTeamRequest
-	7,  // 14: nthlayer.v1.TeamService.GetTeam:input_type -> nthlayer.v1.GetTeamRequest
-	8,  // 15: nthlayer.v1.TeamService.ListTeams:input_type -> nthlayer.v1.ListTeamsRequest
-	0,  // 16: nthlayer.v1.TeamService.PauseTeam:input_type -> nthlayer.v1.PauseTeamRequest
-	1,  // 17: nthlayer.v1.TeamService.ResumeTeam:input_type -> nthlayer.v1.ResumeTeamRequest
-	5,  // 18: nthlayer.v1.TeamService.ReconcileTeam:output_type -> nthlayer.v1.ReconcileTeamResponse
-	16, // 19: nthlayer.v1.TeamService.PlanTeam:output_type -> nthlayer.v1.Plan
-	10, // 20: nthlayer.v1.TeamService.GetTeam:output_type -> nthlayer.v1.Team
-	9,  // 21: nthlayer.v1.TeamService.ListTeams:output_type -> nthlayer.v1.ListTeamsResponse
-	3,  // 22: nthlayer.v1.TeamService.PauseTeam:output_type -> nthlayer.v1.TeamPause
-	2,  // 23: nthlayer.v1.TeamService.ResumeTeam:output_type -> nthlayer.v1.ResumeTeamResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
+	14, // 0: nthlayer.v1.PauseTeamRequest.duration:type_name -> google.protobuf.Duration
+	15, // 1: nthlayer.v1.TeamPause.paused_at:type_name -> google.protobuf.Timestamp
+	15, // 2: nthlayer.v1.TeamPause.until:type_name -> google.protobuf.Timestamp
+	16, // 3: nthlayer.v1.ReconcileTeamRequest.desired:type_name -> nthlayer.v1.Desired
+	16, // 4: nthlayer.v1.PlanTeamRequest.desired:type_name -> nthlayer.v1.Desired
+	11, // 5: nthlayer.v1.ListTeamsResponse.teams:type_name -> nthlayer.v1.Team
+	15, // 6: nthlayer.v1.Team.sync_status_since:type_name -> google.protobuf.Timestamp
+	12, // 7: nthlayer.v1.Team.link:type_name -> nthlayer.v1.Link
+	13, // 8: nthlayer.v1.Team.members:type_name -> nthlayer.v1.TeamMember
+	15, // 9: nthlayer.v1.Team.source_read_at:type_name -> google.protobuf.Timestamp
+	4,  // 10: nthlayer.v1.Team.pause:type_name -> nthlayer.v1.TeamPause
+	15, // 11: nthlayer.v1.Link.linked_at:type_name -> google.protobuf.Timestamp
+	5,  // 12: nthlayer.v1.TeamService.ReconcileTeam:input_type -> nthlayer.v1.ReconcileTeamRequest
+	7,  // 13: nthlayer.v1.TeamService.PlanTeam:input_type -> nthlayer.v1.PlanTeamRequest
+	8,  // 14: nthlayer.v1.TeamService.GetTeam:input_type -> nthlayer.v1.GetTeamRequest
+	9,  // 15: nthlayer.v1.TeamService.ListTeams:input_type -> nthlayer.v1.ListTeamsRequest
+	1,  // 16: nthlayer.v1.TeamService.PauseTeam:input_type -> nthlayer.v1.PauseTeamRequest
+	2,  // 17: nthlayer.v1.TeamService.ResumeTeam:input_type -> nthlayer.v1.ResumeTeamRequest
+	0,  // 18: nthlayer.v1.TeamService.SetTeamAutoReconcile:input_type -> nthlayer.v1.SetTeamAutoReconcileRequest
+	6,  // 19: nthlayer.v1.TeamService.ReconcileTeam:output_type -> nthlayer.v1.ReconcileTeamResponse
+	17, // 20: nthlayer.v1.TeamService.PlanTeam:output_type -> nthlayer.v1.Plan
+	11, // 21: nthlayer.v1.TeamService.GetTeam:output_type -> nthlayer.v1.Team
+	10, // 22: nthlayer.v1.TeamService.ListTeams:output_type -> nthlayer.v1.ListTeamsResponse
+	4,  // 23: nthlayer.v1.TeamService.PauseTeam:output_type -> nthlayer.v1.TeamPause
+	3,  // 24: nthlayer.v1.TeamService.ResumeTeam:output_type -> nthlayer.v1.ResumeTeamResponse
+	11, // 25: nthlayer.v1.TeamService.SetTeamAutoReconcile:output_type -> nthlayer.v1.Team
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1031,7 +1102,7 @@ func file_nthlayer_v1_teams_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_teams_proto_rawDesc), len(file_nthlayer_v1_teams_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TeamService_ReconcileTeam_FullMethodName = "/nthlayer.v1.TeamService/ReconcileTeam"
-	TeamService_PlanTeam_FullMethodName      = "/nthlayer.v1.TeamService/PlanTeam"
-	TeamService_GetTeam_FullMethodName       = "/nthlayer.v1.TeamService/GetTeam"
-	TeamService_ListTeams_FullMethodName     = "/nthlayer.v1.TeamService/ListTeams"
-	TeamService_PauseTeam_FullMethodName     = "/nthlayer.v1.TeamService/PauseTeam"
-	TeamService_ResumeTeam_FullMethodName    = "/nthlayer.v1.TeamService/ResumeTeam"
+	TeamService_ReconcileTeam_FullMethodName        = "/nthlayer.v1.TeamService/ReconcileTeam"
+	TeamService_PlanTeam_FullMethodName             = "/nthlayer.v1.TeamService/PlanTeam"
+	TeamService_GetTeam_FullMethodName              = "/nthlayer.v1.TeamService/GetTeam"
+	TeamService_ListTeams_FullMethodName            = "/nthlayer.v1.TeamService/ListTeams"
+	TeamService_PauseTeam_FullMethodName            = "/nthlayer.v1.TeamService/PauseTeam"
+	TeamService_ResumeTeam_FullMethodName           = "/nthlayer.v1.TeamService/ResumeTeam"
+	TeamService_SetTeamAutoReconcile_FullMethodName = "/nthlayer.v1.TeamService/SetTeamAutoReconcile"
 )
 
 // TeamServiceClient is the client API for TeamService service.
@@ -48,6 +49,8 @@ type TeamServiceClient interface {
 	PauseTeam(ctx context.Context, in *PauseTeamRequest, opts ...grpc.CallOption) (*TeamPause, error)
 	// ResumeTeam ends a pause before its time. What waited is due at once. It is no error where there is no pause.
 	ResumeTeam(ctx context.Context, in *ResumeTeamRequest, opts ...grpc.CallOption) (*ResumeTeamResponse, error)
+	// SetTeamAutoReconcile says for one team what audits do when they find it out of sync, whatever they were told.
+	SetTeamAutoReconcile(ctx context.Context, in *SetTeamAutoReconcileRequest, opts ...grpc.CallOption) (*Team, error)
 }
 
 type teamServiceClient struct {
@@ -118,6 +121,16 @@ func (c *teamServiceClient) ResumeTeam(ctx context.Context, in *ResumeTeamReques
 	return out, nil
 }
 
+func (c *teamServiceClient) SetTeamAutoReconcile(ctx context.Context, in *SetTeamAutoReconcileRequest, opts ...grpc.CallOption) (*Team, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Team)
+	err := c.cc.Invoke(ctx, TeamService_SetTeamAutoReconcile_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TeamServiceServer is the server API for TeamService service.
 // All implementations must embed UnimplementedTeamServiceServer
 // for forward compatibility.
@@ -139,6 +152,8 @@ type TeamServiceServer interface {
 	PauseTeam(context.Context, *PauseTeamRequest) (*TeamPause, error)
 	// ResumeTeam ends a pause before its time. What waited is due at once. It is no error where there is no pause.
 	ResumeTeam(context.Context, *ResumeTeamRequest) (*ResumeTeamResponse, error)
+	// SetTeamAutoReconcile says for one team what audits do when they find it out of sync, whatever they were told.
+	SetTeamAutoReconcile(context.Context, *SetTeamAutoReconcileRequest) (*Team, error)
 	mustEmbedUnimplementedTeamServiceServer()
 }
 
@@ -166,6 +181,9 @@ func (UnimplementedTeamServiceServer) PauseTeam(context.Context, *PauseTeamReque
 }
 func (UnimplementedTeamServiceServer) ResumeTeam(context.Context, *ResumeTeamRequest) (*ResumeTeamResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeTeam not implemented")
+}
+func (UnimplementedTeamServiceServer) SetTeamAutoReconcile(context.Context, *SetTeamAutoReconcileRequest) (*Team, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetTeamAutoReconcile not implemented")
 }
 func (UnimplementedTeamServiceServer) mustEmbedUnimplementedTeamServiceServer() {}
 func (UnimplementedTeamServiceServer) testEmbeddedByValue()                     {}
@@ -296,6 +314,24 @@ func _TeamService_ResumeTeam_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TeamService_SetTeamAutoReconcile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetTeamAutoReconcileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TeamServiceServer).SetTeamAutoReconcile(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TeamService_SetTeamAutoReconcile_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TeamServiceServer).SetTeamAutoReconcile(ctx, req.(*SetTeamAutoReconcileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TeamService_ServiceDesc is the grpc.ServiceDesc for TeamService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -326,6 +362,10 @@ var TeamService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResumeTeam",
 			Handler:    _TeamService_ResumeTeam_Handler,
+		},
+		{
+			MethodName: "SetTeamAutoReconcile",
+			Handler:    _TeamService_SetTeamAutoReconcile_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -13,6 +13,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -23,43 +24,164 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type PreviewNoticeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// slack or email.
+	Medium string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
+	// The channel or the address.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The delivery's payload (package notice).
+	Payload       []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewNoticeRequest) Reset() {
+	*x = PreviewNoticeRequest{}
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewNoticeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewNoticeRequest) ProtoMessage() {}
+
+func (x *PreviewNoticeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewNoticeRequest.ProtoReflect.Descriptor instead.
+func (*PreviewNoticeRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *PreviewNoticeRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *PreviewNoticeRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *PreviewNoticeRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
 var File_nthlayer_internal_v1_internal_proto protoreflect.FileDescriptor
 
 const file_nthlayer_internal_v1_internal_proto_rawDesc = "" +
 	"\n" +
-	"#nthlayer/internal/v1/internal.proto\x12\x14nthlayer.internal.v1\x1a\x1cnthlayer/v1/deliveries.proto\x1a\x1bnthlayer/v1/ownership.proto\x1a\x1bnthlayer/v1/schedules.proto\x1a\x17nthlayer/v1/teams.proto2I\n" +
+	"#nthlayer/internal/v1/internal.proto\x12\x14nthlayer.internal.v1\x1a\x1cnthlayer/v1/deliveries.proto\x1a\x1bnthlayer/v1/ownership.proto\x1a\x1bnthlayer/v1/schedules.proto\x1a\x17nthlayer/v1/teams.proto\"X\n" +
+	"\x14PreviewNoticeRequest\x12\x16\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload2I\n" +
 	"\x0ePlannerService\x127\n" +
-	"\x04Plan\x12\x1c.nthlayer.v1.PlanTeamRequest\x1a\x11.nthlayer.v1.Plan2\xb9\x01\n" +
+	"\x04Plan\x12\x1c.nthlayer.v1.PlanTeamRequest\x1a\x11.nthlayer.v1.Plan2\x92\x02\n" +
 	"\x0fNotifierService\x12Y\n" +
 	"\x0eListDeliveries\x12\".nthlayer.v1.ListDeliveriesRequest\x1a#.nthlayer.v1.ListDeliveriesResponse\x12K\n" +
-	"\x0eResendDelivery\x12\".nthlayer.v1.ResendDeliveryRequest\x1a\x15.nthlayer.v1.Delivery2j\n" +
+	"\x0eResendDelivery\x12\".nthlayer.v1.ResendDeliveryRequest\x1a\x15.nthlayer.v1.Delivery\x12W\n" +
+	"\rPreviewNotice\x12*.nthlayer.internal.v1.PreviewNoticeRequest\x1a\x1a.nthlayer.v1.NoticePreview2\xf1\x05\n" +
 	"\x10SchedulerService\x12V\n" +
-	"\rListSchedules\x12!.nthlayer.v1.ListSchedulesRequest\x1a\".nthlayer.v1.ListSchedulesResponseBKZIgithub.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1;internalv1b\x06proto3"
+	"\rListSchedules\x12!.nthlayer.v1.ListSchedulesRequest\x1a\".nthlayer.v1.ListSchedulesResponse\x12E\n" +
+	"\vGetSchedule\x12\x1f.nthlayer.v1.GetScheduleRequest\x1a\x15.nthlayer.v1.Schedule\x12K\n" +
+	"\x0eCreateSchedule\x12\".nthlayer.v1.CreateScheduleRequest\x1a\x15.nthlayer.v1.Schedule\x12K\n" +
+	"\x0eUpdateSchedule\x12\".nthlayer.v1.UpdateScheduleRequest\x1a\x15.nthlayer.v1.Schedule\x12Y\n" +
+	"\x0eDeleteSchedule\x12\".nthlayer.v1.DeleteScheduleRequest\x1a#.nthlayer.v1.DeleteScheduleResponse\x12\\\n" +
+	"\x0fTriggerSchedule\x12#.nthlayer.v1.TriggerScheduleRequest\x1a$.nthlayer.v1.TriggerScheduleResponse\x12I\n" +
+	"\rPauseSchedule\x12!.nthlayer.v1.PauseScheduleRequest\x1a\x15.nthlayer.v1.Schedule\x12K\n" +
+	"\x0eResumeSchedule\x12\".nthlayer.v1.ResumeScheduleRequest\x1a\x15.nthlayer.v1.Schedule\x12S\n" +
+	"\fListNextRuns\x12 .nthlayer.v1.ListNextRunsRequest\x1a!.nthlayer.v1.ListNextRunsResponseBKZIgithub.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1;internalv1b\x06proto3"
 
+var (
+	file_nthlayer_internal_v1_internal_proto_rawDescOnce sync.Once
+	file_nthlayer_internal_v1_internal_proto_rawDescData []byte
+)
+
+func file_nthlayer_internal_v1_internal_proto_rawDescGZIP() []byte {
+	file_nthlayer_internal_v1_internal_proto_rawDescOnce.Do(func() {
+		file_nthlayer_internal_v1_internal_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_nthlayer_internal_v1_internal_proto_rawDesc), len(file_nthlayer_internal_v1_internal_proto_rawDesc)))
+	})
+	return file_nthlayer_internal_v1_internal_proto_rawDescData
+}
+
+var file_nthlayer_internal_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_nthlayer_internal_v1_internal_proto_goTypes = []any{
-	(*v1.PlanTeamRequest)(nil),        // 0: nthlayer.v1.PlanTeamRequest
-	(*v1.ListDeliveriesRequest)(nil),  // 1: nthlayer.v1.ListDeliveriesRequest
-	(*v1.ResendDeliveryRequest)(nil),  // 2: nthlayer.v1.ResendDeliveryRequest
-	(*v1.ListSchedulesRequest)(nil),   // 3: nthlayer.v1.ListSchedulesRequest
-	(*v1.Plan)(nil),                   // 4: nthlayer.v1.Plan
-	(*v1.ListDeliveriesResponse)(nil), // 5: nthlayer.v1.ListDeliveriesResponse
-	(*v1.Delivery)(nil),               // 6: nthlayer.v1.Delivery
-	(*v1.ListSchedulesResponse)(nil),  // 7: nthlayer.v1.ListSchedulesResponse
+	(*PreviewNoticeRequest)(nil),       // 0: nthlayer.internal.v1.PreviewNoticeRequest
+	(*v1.PlanTeamRequest)(nil),         // 1: nthlayer.v1.PlanTeamRequest
+	(*v1.ListDeliveriesRequest)(nil),   // 2: nthlayer.v1.ListDeliveriesRequest
+	(*v1.ResendDeliveryRequest)(nil),   // 3: nthlayer.v1.ResendDeliveryRequest
+	(*v1.ListSchedulesRequest)(nil),    // 4: nthlayer.v1.ListSchedulesRequest
+	(*v1.GetScheduleRequest)(nil),      // 5: nthlayer.v1.GetScheduleRequest
+	(*v1.CreateScheduleRequest)(nil),   // 6: nthlayer.v1.CreateScheduleRequest
+	(*v1.UpdateScheduleRequest)(nil),   // 7: nthlayer.v1.UpdateScheduleRequest
+	(*v1.DeleteScheduleRequest)(nil),   // 8: nthlayer.v1.DeleteScheduleRequest
+	(*v1.TriggerScheduleRequest)(nil),  // 9: nthlayer.v1.TriggerScheduleRequest
+	(*v1.PauseScheduleRequest)(nil),    // 10: nthlayer.v1.PauseScheduleRequest
+	(*v1.ResumeScheduleRequest)(nil),   // 11: nthlayer.v1.ResumeScheduleRequest
+	(*v1.ListNextRunsRequest)(nil),     // 12: nthlayer.v1.ListNextRunsRequest
+	(*v1.Plan)(nil),                    // 13: nthlayer.v1.Plan
+	(*v1.ListDeliveriesResponse)(nil),  // 14: nthlayer.v1.ListDeliveriesResponse
+	(*v1.Delivery)(nil),                // 15: nthlayer.v1.Delivery
+	(*v1.NoticePreview)(nil),           // 16: nthlayer.v1.NoticePreview
+	(*v1.ListSchedulesResponse)(nil),   // 17: nthlayer.v1.ListSchedulesResponse
+	(*v1.Schedule)(nil),                // 18: nthlayer.v1.Schedule
+	(*v1.DeleteScheduleResponse)(nil),  // 19: nthlayer.v1.DeleteScheduleResponse
+	(*v1.TriggerScheduleResponse)(nil), // 20: nthlayer.v1.TriggerScheduleResponse
+	(*v1.ListNextRunsResponse)(nil),    // 21: nthlayer.v1.ListNextRunsResponse
 }
 var file_nthlayer_internal_v1_internal_proto_depIdxs = []int32{
-	0, // 0: nthlayer.internal.v1.PlannerService.Plan:input_type -> nthlayer.v1.PlanTeamRequest
-	1, // 1: nthlayer.internal.v1.NotifierService.ListDeliveries:input_type -> nthlayer.v1.ListDeliveriesRequest
-	2, // 2: nthlayer.internal.v1.NotifierService.ResendDelivery:input_type -> nthlayer.v1.ResendDeliveryRequest
-	3, // 3: nthlayer.internal.v1.SchedulerService.ListSchedules:input_type -> nthlayer.v1.ListSchedulesRequest
-	4, // 4: nthlayer.internal.v1.PlannerService.Plan:output_type -> nthlayer.v1.Plan
-	5, // 5: nthlayer.internal.v1.NotifierService.ListDeliveries:output_type -> nthlayer.v1.ListDeliveriesResponse
-	6, // 6: nthlayer.internal.v1.NotifierService.ResendDelivery:output_type -> nthlayer.v1.Delivery
-	7, // 7: nthlayer.internal.v1.SchedulerService.ListSchedules:output_type -> nthlayer.v1.ListSchedulesResponse
-	4, // [4:8] is the sub-list for method output_type
-	0, // [0:4] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1,  // 0: nthlayer.internal.v1.PlannerService.Plan:input_type -> nthlayer.v1.PlanTeamRequest
+	2,  // 1: nthlayer.internal.v1.NotifierService.ListDeliveries:input_type -> nthlayer.v1.ListDeliveriesRequest
+	3,  // 2: nthlayer.internal.v1.NotifierService.ResendDelivery:input_type -> nthlayer.v1.ResendDeliveryRequest
+	0,  // 3: nthlayer.internal.v1.NotifierService.PreviewNotice:input_type -> nthlayer.internal.v1.PreviewNoticeRequest
+	4,  // 4: nthlayer.internal.v1.SchedulerService.ListSchedules:input_type -> nthlayer.v1.ListSchedulesRequest
+	5,  // 5: nthlayer.internal.v1.SchedulerService.GetSchedule:input_type -> nthlayer.v1.GetScheduleRequest
+	6,  // 6: nthlayer.internal.v1.SchedulerService.CreateSchedule:input_type -> nthlayer.v1.CreateScheduleRequest
+	7,  // 7: nthlayer.internal.v1.SchedulerService.UpdateSchedule:input_type -> nthlayer.v1.UpdateScheduleRequest
+	8,  // 8: nthlayer.internal.v1.SchedulerService.DeleteSchedule:input_type -> nthlayer.v1.DeleteScheduleRequest
+	9,  // 9: nthlayer.internal.v1.SchedulerService.TriggerSchedule:input_type -> nthlayer.v1.TriggerScheduleRequest
+	10, // 10: nthlayer.internal.v1.SchedulerService.PauseSchedule:input_type -> nthlayer.v1.PauseScheduleRequest
+	11, // 11: nthlayer.internal.v1.SchedulerService.ResumeSchedule:input_type -> nthlayer.v1.ResumeScheduleRequest
+	12, // 12: nthlayer.internal.v1.SchedulerService.ListNextRuns:input_type -> nthlayer.v1.ListNextRunsRequest
+	13, // 13: nthlayer.internal.v1.PlannerService.Plan:output_type -> nthlayer.v1.Plan
+	14, // 14: nthlayer.internal.v1.NotifierService.ListDeliveries:output_type -> nthlayer.v1.ListDeliveriesResponse
+	15, // 15: nthlayer.internal.v1.NotifierService.ResendDelivery:output_type -> nthlayer.v1.Delivery
+	16, // 16: nthlayer.internal.v1.NotifierService.PreviewNotice:output_type -> nthlayer.v1.NoticePreview
+	17, // 17: nthlayer.internal.v1.SchedulerService.ListSchedules:output_type -> nthlayer.v1.ListSchedulesResponse
+	18, // 18: nthlayer.internal.v1.SchedulerService.GetSchedule:output_type -> nthlayer.v1.Schedule
+	18, // 19: nthlayer.internal.v1.SchedulerService.CreateSchedule:output_type -> nthlayer.v1.Schedule
+	18, // 20: nthlayer.internal.v1.SchedulerService.UpdateSchedule:output_type -> nthlayer.v1.Schedule
+	19, // 21: nthlayer.internal.v1.SchedulerService.DeleteSchedule:output_type -> nthlayer.v1.DeleteScheduleResponse
+	20, // 22: nthlayer.internal.v1.SchedulerService.TriggerSchedule:output_type -> nthlayer.v1.TriggerScheduleResponse
+	18, // 23: nthlayer.internal.v1.SchedulerService.PauseSchedule:output_type -> nthlayer.v1.Schedule
+	18, // 24: nthlayer.internal.v1.SchedulerService.ResumeSchedule:output_type -> nthlayer.v1.Schedule
+	21, // 25: nthlayer.internal.v1.SchedulerService.ListNextRuns:output_type -> nthlayer.v1.ListNextRunsResponse
+	13, // [13:26] is the sub-list for method output_type
+	0,  // [0:13] is the sub-list for method input_type
+	0,  // [0:0] is the sub-list for extension type_name
+	0,  // [0:0] is the sub-list for extension extendee
+	0,  // [0:0] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_internal_v1_internal_proto_init() }
@@ -73,12 +195,13 @@ func file_nthlayer_internal_v1_internal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_internal_v1_internal_proto_rawDesc), len(file_nthlayer_internal_v1_internal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   0,
+			NumMessages:   1,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
 		GoTypes:           file_nthlayer_internal_v1_internal_proto_goTypes,
 		DependencyIndexes: file_nthlayer_internal_v1_internal_proto_depIdxs,
+		MessageInfos:      file_nthlayer_internal_v1_internal_proto_msgTypes,
 	}.Build()
 	File_nthlayer_internal_v1_internal_proto = out.File
 	file_nthlayer_internal_v1_internal_proto_goTypes = nil

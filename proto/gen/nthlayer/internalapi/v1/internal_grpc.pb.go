@@ -132,6 +132,7 @@ var PlannerService_ServiceDesc = grpc.ServiceDesc{
 const (
 	NotifierService_ListDeliveries_FullMethodName = "/nthlayer.internal.v1.NotifierService/ListDeliveries"
 	NotifierService_ResendDelivery_FullMethodName = "/nthlayer.internal.v1.NotifierService/ResendDelivery"
+	NotifierService_PreviewNotice_FullMethodName  = "/nthlayer.internal.v1.NotifierService/PreviewNotice"
 )
 
 // NotifierServiceClient is the client API for NotifierService service.
@@ -142,6 +143,8 @@ const (
 type NotifierServiceClient interface {
 	ListDeliveries(ctx context.Context, in *v1.ListDeliveriesRequest, opts ...grpc.CallOption) (*v1.ListDeliveriesResponse, error)
 	ResendDelivery(ctx context.Context, in *v1.ResendDeliveryRequest, opts ...grpc.CallOption) (*v1.Delivery, error)
+	// PreviewNotice shows a notice as it would be sent.
+	PreviewNotice(ctx context.Context, in *PreviewNoticeRequest, opts ...grpc.CallOption) (*v1.NoticePreview, error)
 }
 
 type notifierServiceClient struct {
@@ -172,6 +175,16 @@ func (c *notifierServiceClient) ResendDelivery(ctx context.Context, in *v1.Resen
 	return out, nil
 }
 
+func (c *notifierServiceClient) PreviewNotice(ctx context.Context, in *PreviewNoticeRequest, opts ...grpc.CallOption) (*v1.NoticePreview, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.NoticePreview)
+	err := c.cc.Invoke(ctx, NotifierService_PreviewNotice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NotifierServiceServer is the server API for NotifierService service.
 // All implementations must embed UnimplementedNotifierServiceServer
 // for forward compatibility.
@@ -180,6 +193,8 @@ func (c *notifierServiceClient) ResendDelivery(ctx context.Context, in *v1.Resen
 type NotifierServiceServer interface {
 	ListDeliveries(context.Context, *v1.ListDeliveriesRequest) (*v1.ListDeliveriesResponse, error)
 	ResendDelivery(context.Context, *v1.ResendDeliveryRequest) (*v1.Delivery, error)
+	// PreviewNotice shows a notice as it would be sent.
+	PreviewNotice(context.Context, *PreviewNoticeRequest) (*v1.NoticePreview, error)
 	mustEmbedUnimplementedNotifierServiceServer()
 }
 
@@ -195,6 +210,9 @@ func (UnimplementedNotifierServiceServer) ListDeliveries(context.Context, *v1.Li
 }
 func (UnimplementedNotifierServiceServer) ResendDelivery(context.Context, *v1.ResendDeliveryRequest) (*v1.Delivery, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResendDelivery not implemented")
+}
+func (UnimplementedNotifierServiceServer) PreviewNotice(context.Context, *PreviewNoticeRequest) (*v1.NoticePreview, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewNotice not implemented")
 }
 func (UnimplementedNotifierServiceServer) mustEmbedUnimplementedNotifierServiceServer() {}
 func (UnimplementedNotifierServiceServer) testEmbeddedByValue()                         {}
@@ -253,6 +271,24 @@ func _NotifierService_ResendDelivery_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NotifierService_PreviewNotice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewNoticeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NotifierServiceServer).PreviewNotice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NotifierService_PreviewNotice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NotifierServiceServer).PreviewNotice(ctx, req.(*PreviewNoticeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NotifierService_ServiceDesc is the grpc.ServiceDesc for NotifierService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -268,22 +304,42 @@ var NotifierService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ResendDelivery",
 			Handler:    _NotifierService_ResendDelivery_Handler,
 		},
+		{
+			MethodName: "PreviewNotice",
+			Handler:    _NotifierService_PreviewNotice_Handler,
+		},
 	},
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "nthlayer/internal/v1/internal.proto",
 }
 
 const (
-	SchedulerService_ListSchedules_FullMethodName = "/nthlayer.internal.v1.SchedulerService/ListSchedules"
+	SchedulerService_ListSchedules_FullMethodName   = "/nthlayer.internal.v1.SchedulerService/ListSchedules"
+	SchedulerService_GetSchedule_FullMethodName     = "/nthlayer.internal.v1.SchedulerService/GetSchedule"
+	SchedulerService_CreateSchedule_FullMethodName  = "/nthlayer.internal.v1.SchedulerService/CreateSchedule"
+	SchedulerService_UpdateSchedule_FullMethodName  = "/nthlayer.internal.v1.SchedulerService/UpdateSchedule"
+	SchedulerService_DeleteSchedule_FullMethodName  = "/nthlayer.internal.v1.SchedulerService/DeleteSchedule"
+	SchedulerService_TriggerSchedule_FullMethodName = "/nthlayer.internal.v1.SchedulerService/TriggerSchedule"
+	SchedulerService_PauseSchedule_FullMethodName   = "/nthlayer.internal.v1.SchedulerService/PauseSchedule"
+	SchedulerService_ResumeSchedule_FullMethodName  = "/nthlayer.internal.v1.SchedulerService/ResumeSchedule"
+	SchedulerService_ListNextRuns_FullMethodName    = "/nthlayer.internal.v1.SchedulerService/ListNextRuns"
 )
 
 // SchedulerServiceClient is the client API for SchedulerService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// SchedulerService is served by the audit-scheduler to the gateway.
+// SchedulerService is served by the audit-scheduler to the gateway, which says in the metadata for whom it asks.
 type SchedulerServiceClient interface {
 	ListSchedules(ctx context.Context, in *v1.ListSchedulesRequest, opts ...grpc.CallOption) (*v1.ListSchedulesResponse, error)
+	GetSchedule(ctx context.Context, in *v1.GetScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error)
+	CreateSchedule(ctx context.Context, in *v1.CreateScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error)
+	UpdateSchedule(ctx context.Context, in *v1.UpdateScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error)
+	DeleteSchedule(ctx context.Context, in *v1.DeleteScheduleRequest, opts ...grpc.CallOption) (*v1.DeleteScheduleResponse, error)
+	TriggerSchedule(ctx context.Context, in *v1.TriggerScheduleRequest, opts ...grpc.CallOption) (*v1.TriggerScheduleResponse, error)
+	PauseSchedule(ctx context.Context, in *v1.PauseScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error)
+	ResumeSchedule(ctx context.Context, in *v1.ResumeScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error)
+	ListNextRuns(ctx context.Context, in *v1.ListNextRunsRequest, opts ...grpc.CallOption) (*v1.ListNextRunsResponse, error)
 }
 
 type schedulerServiceClient struct {
@@ -304,13 +360,101 @@ func (c *schedulerServiceClient) ListSchedules(ctx context.Context, in *v1.ListS
 	return out, nil
 }
 
+func (c *schedulerServiceClient) GetSchedule(ctx context.Context, in *v1.GetScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Schedule)
+	err := c.cc.Invoke(ctx, SchedulerService_GetSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) CreateSchedule(ctx context.Context, in *v1.CreateScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Schedule)
+	err := c.cc.Invoke(ctx, SchedulerService_CreateSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) UpdateSchedule(ctx context.Context, in *v1.UpdateScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Schedule)
+	err := c.cc.Invoke(ctx, SchedulerService_UpdateSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) DeleteSchedule(ctx context.Context, in *v1.DeleteScheduleRequest, opts ...grpc.CallOption) (*v1.DeleteScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.DeleteScheduleResponse)
+	err := c.cc.Invoke(ctx, SchedulerService_DeleteSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) TriggerSchedule(ctx context.Context, in *v1.TriggerScheduleRequest, opts ...grpc.CallOption) (*v1.TriggerScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.TriggerScheduleResponse)
+	err := c.cc.Invoke(ctx, SchedulerService_TriggerSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) PauseSchedule(ctx context.Context, in *v1.PauseScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Schedule)
+	err := c.cc.Invoke(ctx, SchedulerService_PauseSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) ResumeSchedule(ctx context.Context, in *v1.ResumeScheduleRequest, opts ...grpc.CallOption) (*v1.Schedule, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Schedule)
+	err := c.cc.Invoke(ctx, SchedulerService_ResumeSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *schedulerServiceClient) ListNextRuns(ctx context.Context, in *v1.ListNextRunsRequest, opts ...grpc.CallOption) (*v1.ListNextRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ListNextRunsResponse)
+	err := c.cc.Invoke(ctx, SchedulerService_ListNextRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SchedulerServiceServer is the server API for SchedulerService service.
 // All implementations must embed UnimplementedSchedulerServiceServer
 // for forward compatibility.
 //
-// SchedulerService is served by the audit-scheduler to the gateway.
+// SchedulerService is served by the audit-scheduler to the gateway, which says in the metadata for whom it asks.
 type SchedulerServiceServer interface {
 	ListSchedules(context.Context, *v1.ListSchedulesRequest) (*v1.ListSchedulesResponse, error)
+	GetSchedule(context.Context, *v1.GetScheduleRequest) (*v1.Schedule, error)
+	CreateSchedule(context.Context, *v1.CreateScheduleRequest) (*v1.Schedule, error)
+	UpdateSchedule(context.Context, *v1.UpdateScheduleRequest) (*v1.Schedule, error)
+	DeleteSchedule(context.Context, *v1.DeleteScheduleRequest) (*v1.DeleteScheduleResponse, error)
+	TriggerSchedule(context.Context, *v1.TriggerScheduleRequest) (*v1.TriggerScheduleResponse, error)
+	PauseSchedule(context.Context, *v1.PauseScheduleRequest) (*v1.Schedule, error)
+	ResumeSchedule(context.Context, *v1.ResumeScheduleRequest) (*v1.Schedule, error)
+	ListNextRuns(context.Context, *v1.ListNextRunsRequest) (*v1.ListNextRunsResponse, error)
 	mustEmbedUnimplementedSchedulerServiceServer()
 }
 
@@ -323,6 +467,30 @@ type UnimplementedSchedulerServiceServer struct{}
 
 func (UnimplementedSchedulerServiceServer) ListSchedules(context.Context, *v1.ListSchedulesRequest) (*v1.ListSchedulesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSchedules not implemented")
+}
+func (UnimplementedSchedulerServiceServer) GetSchedule(context.Context, *v1.GetScheduleRequest) (*v1.Schedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) CreateSchedule(context.Context, *v1.CreateScheduleRequest) (*v1.Schedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) UpdateSchedule(context.Context, *v1.UpdateScheduleRequest) (*v1.Schedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) DeleteSchedule(context.Context, *v1.DeleteScheduleRequest) (*v1.DeleteScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) TriggerSchedule(context.Context, *v1.TriggerScheduleRequest) (*v1.TriggerScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TriggerSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) PauseSchedule(context.Context, *v1.PauseScheduleRequest) (*v1.Schedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) ResumeSchedule(context.Context, *v1.ResumeScheduleRequest) (*v1.Schedule, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeSchedule not implemented")
+}
+func (UnimplementedSchedulerServiceServer) ListNextRuns(context.Context, *v1.ListNextRunsRequest) (*v1.ListNextRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNextRuns not implemented")
 }
 func (UnimplementedSchedulerServiceServer) mustEmbedUnimplementedSchedulerServiceServer() {}
 func (UnimplementedSchedulerServiceServer) testEmbeddedByValue()                          {}
@@ -363,6 +531,150 @@ func _SchedulerService_ListSchedules_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SchedulerService_GetSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.GetScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).GetSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_GetSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).GetSchedule(ctx, req.(*v1.GetScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_CreateSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.CreateScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).CreateSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_CreateSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).CreateSchedule(ctx, req.(*v1.CreateScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_UpdateSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.UpdateScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).UpdateSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_UpdateSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).UpdateSchedule(ctx, req.(*v1.UpdateScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_DeleteSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.DeleteScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).DeleteSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_DeleteSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).DeleteSchedule(ctx, req.(*v1.DeleteScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_TriggerSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.TriggerScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).TriggerSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_TriggerSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).TriggerSchedule(ctx, req.(*v1.TriggerScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_PauseSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.PauseScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).PauseSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_PauseSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).PauseSchedule(ctx, req.(*v1.PauseScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_ResumeSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ResumeScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).ResumeSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_ResumeSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).ResumeSchedule(ctx, req.(*v1.ResumeScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SchedulerService_ListNextRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ListNextRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SchedulerServiceServer).ListNextRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SchedulerService_ListNextRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SchedulerServiceServer).ListNextRuns(ctx, req.(*v1.ListNextRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SchedulerService_ServiceDesc is the grpc.ServiceDesc for SchedulerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -373,6 +685,38 @@ var SchedulerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSchedules",
 			Handler:    _SchedulerService_ListSchedules_Handler,
+		},
+		{
+			MethodName: "GetSchedule",
+			Handler:    _SchedulerService_GetSchedule_Handler,
+		},
+		{
+			MethodName: "CreateSchedule",
+			Handler:    _SchedulerService_CreateSchedule_Handler,
+		},
+		{
+			MethodName: "UpdateSchedule",
+			Handler:    _SchedulerService_UpdateSchedule_Handler,
+		},
+		{
+			MethodName: "DeleteSchedule",
+			Handler:    _SchedulerService_DeleteSchedule_Handler,
+		},
+		{
+			MethodName: "TriggerSchedule",
+			Handler:    _SchedulerService_TriggerSchedule_Handler,
+		},
+		{
+			MethodName: "PauseSchedule",
+			Handler:    _SchedulerService_PauseSchedule_Handler,
+		},
+		{
+			MethodName: "ResumeSchedule",
+			Handler:    _SchedulerService_ResumeSchedule_Handler,
+		},
+		{
+			MethodName: "ListNextRuns",
+			Handler:    _SchedulerService_ListNextRuns_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
