@@ -64,7 +64,7 @@ func (f *Flow) observe(ctx context.Context, targetID string) (*ownership.Observe
 // match finds the target team and each person's account on the target.
 func (f *Flow) match(ctx context.Context, s *State) error {
 	if s.Desired.Archived {
-		s.lose(ownership.ArchivedTeam, "the team is archived in the source; nothing is changed on the target, take it down there by hand")
+		s.lose(ownership.Archived(s.TeamID))
 		return nil
 	}
 	if s.Observed == nil {
@@ -97,18 +97,15 @@ func (f *Flow) findTarget(ctx context.Context, s *State) error {
 		}
 		switch {
 		case len(teams) > 1:
-			s.lose(ownership.AmbiguousTeam, fmt.Sprintf(
-				"%d teams on the target are named %q; name one in the source's custom data pagerduty-team-id, or rename the others", len(teams), name))
+			s.lose(ownership.Ambiguous(s.TeamID, name, len(teams)))
 			return nil
 		case len(teams) == 1:
 			targetID = teams[0].ID
 		case s.Desired.Name == "": // a team made under a guessed name would stand beside the right one
-			s.lose(ownership.TeamNotFound, fmt.Sprintf(
-				"team %s is not linked, no team on the target is named so, and the request declares no name; declare one, or reconcile once from the source", s.TeamID))
+			s.lose(ownership.Nameless(s.TeamID))
 			return nil
 		case !f.parts.CreateTeams:
-			s.lose(ownership.TeamNotFound, fmt.Sprintf(
-				"no team on the target is named %q; create it there, name it in the source's custom data pagerduty-team-id, or allow NthLayer to create teams", name))
+			s.lose(ownership.Nowhere(s.TeamID, name))
 			return nil
 		default:
 			return nil
@@ -119,21 +116,21 @@ func (f *Flow) findTarget(ctx context.Context, s *State) error {
 		return err
 	}
 	if owner != "" && owner != s.TeamID {
-		s.lose(ownership.LinkedElsewhere, fmt.Sprintf("team %s on the target belongs to %s already; name another in the source's custom data pagerduty-team-id", targetID, owner))
+		s.lose(ownership.Elsewhere(s.TeamID, targetID, owner))
 		return nil
 	}
 	if s.Observed, err = f.observe(ctx, targetID); err != nil {
 		return err
 	}
 	if s.Observed == nil {
-		s.lose(ownership.TeamNotFound, fmt.Sprintf("the source names team %s, which the target does not have; correct the custom data pagerduty-team-id", targetID))
+		s.lose(ownership.DeclaredNowhere(s.TeamID, targetID))
 	}
 	return nil
 }
 
-func (s *State) lose(kind ownership.IssueKind, message string) {
+func (s *State) lose(why ownership.Issue) {
 	s.Lost = true
-	s.Issues = append(s.Issues, ownership.Issue{Kind: kind, EntityRef: "team:" + s.TeamID, Message: message, BlocksRemovals: true})
+	s.Issues = append(s.Issues, why)
 }
 
 // plan compares. Where somebody would be removed it asks who is paged for the team: they stay.

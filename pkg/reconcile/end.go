@@ -321,6 +321,7 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 	if s.Desired != nil && s.Request.Desired == nil {
 		ending.Declared = s.Desired
 	}
+	s.teach(&ending)
 	if r.parts.Channel != "" && worthTelling(s, v) {
 		delivery, err := r.delivery(s, v, ending)
 		if err != nil {
@@ -329,6 +330,27 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 		ending.Tell = append(ending.Tell, delivery)
 	}
 	return r.job.Ledger.Finish(ctx, ending)
+}
+
+// teach says what the run knows of the target team at its end, for the audits to come.
+func (s *State) teach(e *store.Ending) {
+	changed := slices.ContainsFunc(s.done(), func(c AppliedChange) bool { return c.Outcome == trail.Applied || c.Outcome == trail.Unknown })
+	switch {
+	case s.After != nil:
+		e.Seen = s.After
+		for _, c := range s.done() {
+			if c.Outcome == trail.Applied && s.After.Shows(c.Change) {
+				e.Mended = append(e.Mended, c.Change)
+			}
+		}
+	case changed:
+		e.Touched = s.TargetID
+		if e.Touched == "" && s.Link != nil {
+			e.Touched = s.Link.TargetID
+		}
+	default:
+		e.Seen = s.Observed
+	}
 }
 
 // worthTelling keeps quiet about runs that found nothing to do, and about dry runs and canceled ones: whoever asked for

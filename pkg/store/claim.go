@@ -244,6 +244,11 @@ type Ending struct {
 	NoSuchTeam   bool                 // the source says so: a mistyped id must not become a team
 	Declared     *ownership.Desired   // what the source declared; nil where it was not read
 	Tell         []Delivery           // whom to tell
+
+	// What the run knows of the target team at its end, for the audits to come.
+	Seen    *ownership.Observed // the team whole, with what the run changed; nil: it did not see that
+	Touched string              // the target team that it changed without seeing what came of it; empty: none
+	Mended  []ownership.Change  // what took effect and was seen
 }
 
 // Delivery is a message to be sent once to one place.
@@ -297,8 +302,11 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 				return err
 			}
 		}
+		if err := c.learn(ctx, q, e); err != nil {
+			return err
+		}
 		for _, d := range e.Tell {
-			if err := c.tell(ctx, q, d); err != nil {
+			if err := insertDelivery(ctx, q, c.Run.JobID, c.Run.Trace, d); err != nil {
 				return err
 			}
 		}
@@ -314,17 +322,43 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 	})
 }
 
-func (c *Claim) tell(ctx context.Context, q *db.Queries, d Delivery) error {
-	inserted, err := q.InsertDelivery(ctx, db.InsertDeliveryParams{
-		DeliveryKey: d.Key, JobID: c.Run.JobID, Medium: d.Medium, Channel: d.Channel, Payload: plain(d.Payload),
-	})
-	if err != nil || inserted == 0 {
-		return err
+// learn remembers what the run knows of the target team, and resolves what audits found that it has mended.
+func (c *Claim) learn(ctx context.Context, q *db.Queries, e Ending) error {
+	switch {
+	case e.Seen != nil && e.Seen.TargetID != "":
+		var users []ownership.User
+		p := db.MirrorTargetParams{
+			TargetID: e.Seen.TargetID, Name: text(e.Seen.Name), NameKey: text(ownership.NormalizeName(e.Seen.Name)),
+			Description: text(e.Seen.Description), ReadFrom: *c.Run.StartedAt, UserIds: []string{}, Roles: []string{},
+		}
+		for _, m := range e.Seen.Members {
+			users = append(users, m.User)
+			p.UserIds = append(p.UserIds, m.User.ID)
+			p.Roles = append(p.Roles, string(m.Role))
+		}
+		if len(users) > 0 {
+			if err := q.SaveTargetUsers(ctx, userParams(users)); err != nil {
+				return err
+			}
+		}
+		if err := q.MirrorTarget(ctx, p); err != nil {
+			return err
+		}
+	case e.Touched != "":
+		if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}}); err != nil {
+			return err
+		}
 	}
-	return q.InsertOutbox(ctx, db.InsertOutboxParams{
-		Queue: NotificationsQueue, GroupID: d.Channel, DedupID: d.Key,
-		Body: encode(map[string]string{"delivery_key": d.Key}), Attributes: encode(orEmpty(c.Run.Trace)),
-	})
+	inSync := e.Sync == ownership.InSync
+	if !inSync && len(e.Mended) == 0 {
+		return nil
+	}
+	mended := db.ResolveAuditFindingsParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, InSync: inSync, Kinds: []string{}, EntityRefs: []string{}}
+	for _, change := range e.Mended {
+		mended.Kinds = append(mended.Kinds, string(change.Kind))
+		mended.EntityRefs = append(mended.EntityRefs, text(change.EntityRef))
+	}
+	return q.ResolveAuditFindings(ctx, mended)
 }
 
 // Postponement is why and for how long a run is put back.

@@ -62,15 +62,19 @@ type NewRun struct {
 // Accept makes a run durable: key, run and outbox row in one statement, one round trip. The same principal and key give
 // the first run again, or a Conflict where the request differs.
 func (s *Store) Accept(ctx context.Context, n NewRun) (jobID uuid.UUID, created bool, err error) {
-	id, err := uuid.NewV7()
+	return s.accept(ctx, s.q, n)
+}
+
+func (s *Store) accept(ctx context.Context, q *db.Queries, n NewRun) (jobID uuid.UUID, created bool, err error) {
+	id, err := newID()
 	if err != nil {
-		return uuid.Nil, false, fault.New(fault.Internal, "make a job id", err)
+		return uuid.Nil, false, err
 	}
 	key := n.IdempotencyKey
 	if key == "" || seam.Off(seam.Key) {
 		key = id.String()
 	}
-	row, err := s.q.AcceptRun(ctx, db.AcceptRunParams{
+	row, err := q.AcceptRun(ctx, db.AcceptRunParams{
 		Principal: n.Principal, IdempotencyKey: key, RequestHash: n.RequestHash, JobID: id, Type: TypeReconcile,
 		TeamID: n.TeamID, Request: encode(n.Request), Trace: encode(orEmpty(n.Trace)), Queue: ReconcileQueue, DryRun: n.Request.DryRun,
 	})

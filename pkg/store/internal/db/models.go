@@ -11,6 +11,88 @@ import (
 	"github.com/google/uuid"
 )
 
+type Audit struct {
+	AuditID        uuid.UUID
+	ScheduleID     string
+	TickAt         *time.Time
+	Status         string
+	Phase          string
+	RequestedBy    string
+	Request        json.RawMessage
+	Trace          json.RawMessage
+	Read           string
+	ReadReason     string
+	Listed         bool
+	UsersListed    bool
+	ScanAfter      string
+	TeamsTotal     int32
+	TeamsDone      int32
+	ReadsTotal     int32
+	ReadsDone      int32
+	CortexCalls    int32
+	PagerdutyCalls int32
+	RunsStarted    int32
+	CanceledBy     string
+	Report         json.RawMessage
+	Summary        string
+	ErrorReason    string
+	ErrorMessage   string
+	CreatedAt      time.Time
+	StartedAt      *time.Time
+	TeamsFrom      *time.Time
+	FinishedAt     *time.Time
+}
+
+type AuditFinding struct {
+	FindingID         uuid.UUID
+	TeamID            string
+	Kind              string
+	Category          string
+	EntityRef         string
+	Message           string
+	Status            string
+	FirstSeenAt       time.Time
+	FirstAuditID      uuid.UUID
+	LastSeenAt        time.Time
+	LastAuditID       uuid.UUID
+	Reopened          int32
+	ReopenedAt        *time.Time
+	ReopenedAuditID   uuid.NullUUID
+	AcknowledgedBy    string
+	AcknowledgeReason string
+	AcknowledgedUntil *time.Time
+	ResolvedAt        *time.Time
+	ResolvedBy        string
+	ChangedBy         string
+	ChangedAt         *time.Time
+}
+
+type AuditJob struct {
+	AuditID       uuid.UUID
+	JobNo         int32
+	Owner         string
+	Fence         int64
+	Until         time.Time
+	Attempts      int32
+	FailingSince  *time.Time
+	AvailableAt   time.Time
+	AnnouncedAt   time.Time
+	Announcements int32
+	DoneAt        *time.Time
+}
+
+type AuditTeam struct {
+	AuditID       uuid.UUID
+	TeamID        string
+	JobNo         *int32
+	Desired       json.RawMessage
+	TargetID      string
+	Status        *string
+	Missed        bool
+	UnreadReason  string
+	UnreadMessage string
+}
+
 type Change struct {
 	JobID      uuid.UUID
 	ChangeID   string
@@ -79,6 +161,14 @@ type Finding struct {
 	Content    string
 	PrevHash   string
 	Hash       string
+}
+
+type Fleet struct {
+	OnlyRow      bool
+	Teams        int32
+	Members      int32
+	RecordsUntil *time.Time
+	FullReadAt   *time.Time
 }
 
 type IdempotencyKey struct {
@@ -160,6 +250,58 @@ type RunEvent struct {
 	Event json.RawMessage
 }
 
+type Schedule struct {
+	ScheduleID   string
+	Settings     json.RawMessage
+	Revision     int64
+	NextTickAt   *time.Time
+	LastTickAt   *time.Time
+	LastAuditID  uuid.NullUUID
+	SkippedTicks int64
+	PausedBy     string
+	PauseReason  string
+	CreatedAt    time.Time
+	CreatedBy    string
+	UpdatedAt    time.Time
+	UpdatedBy    string
+}
+
+type TargetMember struct {
+	TargetID string
+	UserID   string
+	Role     string
+}
+
+type TargetRecord struct {
+	TargetID string
+	UserID   string
+	Actor    string
+	At       time.Time
+}
+
+type TargetRotation struct {
+	TargetID string
+	UserID   string
+	Policies json.RawMessage
+}
+
+type TargetTeam struct {
+	TargetID     string
+	Name         string
+	NameKey      string
+	Description  string
+	MembersAt    *time.Time
+	DistrustedAt time.Time
+}
+
+type TargetUser struct {
+	UserID   string
+	Email    string
+	EmailKey string
+	Name     string
+	BaseRole string
+}
+
 type Team struct {
 	TeamID          string
 	SourceID        string
@@ -171,6 +313,8 @@ type Team struct {
 	SyncStatusSince time.Time
 	LastJobID       uuid.NullUUID
 	SourceReadAt    *time.Time
+	AutoReconcile   string
+	LastAuditID     uuid.NullUUID
 }
 
 type TrailHead struct {

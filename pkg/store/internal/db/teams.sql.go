@@ -80,7 +80,7 @@ func (q *Queries) GetLinkedTeam(ctx context.Context, arg GetLinkedTeamParams) (s
 }
 
 const getTeam = `-- name: GetTeam :one
-SELECT teams.team_id, teams.source_id, teams.name, teams.archived, teams.members, teams.member_count, teams.sync_status, teams.sync_status_since, teams.last_job_id, teams.source_read_at, links.source, links.source_id AS link_source_id, links.target, links.target_id, links.linked_at
+SELECT teams.team_id, teams.source_id, teams.name, teams.archived, teams.members, teams.member_count, teams.sync_status, teams.sync_status_since, teams.last_job_id, teams.source_read_at, teams.auto_reconcile, teams.last_audit_id, links.source, links.source_id AS link_source_id, links.target, links.target_id, links.linked_at
 FROM teams LEFT JOIN links ON links.team_id = teams.team_id
 WHERE teams.team_id = $1
 `
@@ -108,6 +108,8 @@ func (q *Queries) GetTeam(ctx context.Context, teamID string) (GetTeamRow, error
 		&i.Team.SyncStatusSince,
 		&i.Team.LastJobID,
 		&i.Team.SourceReadAt,
+		&i.Team.AutoReconcile,
+		&i.Team.LastAuditID,
 		&i.Source,
 		&i.LinkSourceID,
 		&i.Target,
@@ -118,7 +120,7 @@ func (q *Queries) GetTeam(ctx context.Context, teamID string) (GetTeamRow, error
 }
 
 const listTeams = `-- name: ListTeams :many
-SELECT teams.team_id, teams.source_id, teams.name, teams.archived, teams.members, teams.member_count, teams.sync_status, teams.sync_status_since, teams.last_job_id, teams.source_read_at, links.source, links.source_id AS link_source_id, links.target, links.target_id, links.linked_at
+SELECT teams.team_id, teams.source_id, teams.name, teams.archived, teams.members, teams.member_count, teams.sync_status, teams.sync_status_since, teams.last_job_id, teams.source_read_at, teams.auto_reconcile, teams.last_audit_id, links.source, links.source_id AS link_source_id, links.target, links.target_id, links.linked_at
 FROM teams LEFT JOIN links ON links.team_id = teams.team_id
 WHERE teams.team_id > $1
   AND ($2::text = '' OR teams.sync_status = $2)
@@ -168,6 +170,8 @@ func (q *Queries) ListTeams(ctx context.Context, arg ListTeamsParams) ([]ListTea
 			&i.Team.SyncStatusSince,
 			&i.Team.LastJobID,
 			&i.Team.SourceReadAt,
+			&i.Team.AutoReconcile,
+			&i.Team.LastAuditID,
 			&i.Source,
 			&i.LinkSourceID,
 			&i.Target,

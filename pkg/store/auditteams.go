@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nthlayer/nthlayer/pkg/audit"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
+)
+
+// AuditTeam is a team of a part of an audit, with what is known of it.
+type AuditTeam struct {
+	Subject       audit.Subject
+	Vanished      bool   // the source does not declare it any more
+	AutoReconcile string // what the team says for itself; empty: what the audit was told
+
+	knownAt map[string]*time.Time // when the members of each target were read that it may stand for
+}
+
+// Teams gives the teams of the part that are not compared yet.
+func (j *AuditJob) Teams(ctx context.Context) ([]AuditTeam, error) {
+	rows, err := j.store.q.AuditTeams(ctx, db.AuditTeamsParams{AuditID: j.Audit.AuditID, JobNo: int32(j.No)})
+	if err != nil {
+		return nil, wrap(err, "read the teams of a part of an audit")
+	}
+	var ids []string
+	for _, row := range rows {
+		ids = append(ids, row.Targets...)
+	}
+	slices.Sort(ids)
+	var freshFrom time.Time // an increment trusts what nobody changed
+	if j.Audit.Read == audit.Full {
+		freshFrom = *j.Audit.StartedAt
+	}
+	known, readAt, err := j.store.knownTargets(ctx, slices.Compact(ids), freshFrom)
+	if err != nil {
+		return nil, err
+	}
+	teams := make([]AuditTeam, len(rows))
+	for i, row := range rows {
+		t := &teams[i]
+		t.AutoReconcile, t.Vanished = row.AutoReconcile, row.Desired == nil
+		t.Subject = audit.Subject{
+			Desired: ownership.Desired{TeamID: row.TeamID}, Link: row.LinkedTo, Listed: j.Audit.TargetsListed,
+		}
+		if row.Desired != nil {
+			if err := decode(row.Desired, &t.Subject.Desired); err != nil {
+				return nil, err
+			}
+		}
+		t.knownAt = map[string]*time.Time{}
+		for _, id := range row.Targets {
+			if k := known[id]; k != nil {
+				t.Subject.Targets = append(t.Subject.Targets, *k)
+				t.knownAt[id] = readAt[id]
+			}
+		}
+	}
+	return teams, nil
+}
+
+// AuditedTeam is what came of a team.
+type AuditedTeam struct {
+	Team     AuditTeam
+	Status   ownership.SyncStatus
+	TargetID string                     // the team it stands for; empty: none
+	Name     string                     // of the target team, where it was read outside the target's list; empty: it is listed
+	Read     []ownership.ObservedMember // as the target gave them; nil: they were known
+	Missed   bool
+	Findings []audit.Finding
+	Run      *NewRun // to be asked for; nil: none
+	// Where the team could not be read. What was found of it before stays.
+	UnreadReason, UnreadMessage string
+}
+
+// Settled says what became of a Settle.
+type Settled struct {
+	Left int // teams of the part that are still to be compared
+	Runs int // runs that were asked for
+}
+
+// Settle writes what came of some teams of the part; with the last of them the part is done. A team whose target somebody
+// wrote about meanwhile is left to be compared again: what was compared is not so any more. One transaction.
+func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, cortexCalls, pagerDutyCalls int) (Settled, error) {
+	var settled Settled
+	err := j.tx(ctx, "write what an audit found", func(q *db.Queries) error {
+		settled = Settled{}
+		current, err := j.unmoved(ctx, q, teams)
+		if err != nil {
+			return err
+		}
+		if err := j.learn(ctx, q, current); err != nil {
+			return err
+		}
+		if err := j.find(ctx, q, current); err != nil {
+			return err
+		}
+		for _, t := range current {
+			if t.Run == nil {
+				continue
+			}
+			_, created, err := j.store.accept(ctx, q, *t.Run)
+			if err != nil {
+				return err
+			}
+			if created {
+				settled.Runs++
+			}
+		}
+		if err := j.count(ctx, q, current, settled.Runs, cortexCalls, pagerDutyCalls); err != nil {
+			return err
+		}
+		left, err := q.OpenAuditTeams(ctx, db.OpenAuditTeamsParams{AuditID: j.Audit.AuditID, JobNo: int32(j.No)})
+		if err != nil {
+			return err
+		}
+		if settled.Left = int(left); left > 0 {
+			return q.TellAudit(ctx, j.Audit.AuditID.String())
+		}
+		return j.end(ctx, q)
+	})
+	return settled, err
+}
+
+// unmoved locks the target teams and leaves out the teams of which somebody knows more by now.
+func (j *AuditJob) unmoved(ctx context.Context, q *db.Queries, teams []AuditedTeam) ([]AuditedTeam, error) {
+	targets := map[string]bool{}
+	for _, t := range teams {
+		if t.TargetID != "" {
+			targets[t.TargetID] = true
+		}
+	}
+	rows, err := q.LockTargets(ctx, slices.Sorted(maps.Keys(targets)))
+	if err != nil {
+		return nil, err
+	}
+	now := map[string]*time.Time{}
+	for _, row := range rows {
+		now[row.TargetID] = row.MembersAt
+	}
+	return slices.DeleteFunc(slices.Clone(teams), func(t AuditedTeam) bool {
+		at, before := now[t.TargetID], t.Team.knownAt[t.TargetID]
+		switch {
+		case at == nil: // nobody knows more; what was taken for known may have changed
+			return before != nil && t.Read == nil && t.TargetID != "" && t.UnreadReason == ""
+		default:
+			return before == nil || !at.Equal(*before)
+		}
+	}), nil
+}
+
+// learn remembers what was read of the target.
+func (j *AuditJob) learn(ctx context.Context, q *db.Queries, teams []AuditedTeam) error {
+	members, users := db.SaveTargetMembersParams{}, []ownership.User{}
+	for _, t := range teams {
+		if t.Read == nil {
+			continue
+		}
+		if t.Name != "" {
+			if err := q.KnowTarget(ctx, db.KnowTargetParams{
+				TargetID: t.TargetID, Name: text(t.Name), NameKey: text(ownership.NormalizeName(t.Name)),
+			}); err != nil {
+				return err
+			}
+		}
+		members.Targets = append(members.Targets, t.TargetID)
+		for _, m := range t.Read {
+			members.TargetIds = append(members.TargetIds, t.TargetID)
+			members.UserIds = append(members.UserIds, m.User.ID)
+			members.Roles = append(members.Roles, string(m.Role))
+			users = append(users, m.User)
+		}
+	}
+	if len(members.Targets) == 0 {
+		return nil
+	}
+	if err := q.SaveTargetUsers(ctx, userParams(users)); err != nil {
+		return err
+	}
+	if err := q.SaveTargetMembers(ctx, members); err != nil {
+		return err
+	}
+	return q.TrustTargets(ctx, db.TrustTargetsParams{TargetIds: members.Targets, ReadFrom: j.ClaimedAt})
+}
+
+// fleetKinds are the kinds of finding that only the fleet as a whole shows.
+var fleetKinds = []string{audit.OrphanTeam, audit.SharedTarget}
+
+// find writes statuses and findings.
+func (j *AuditJob) find(ctx context.Context, q *db.Queries, teams []AuditedTeam) error {
+	statuses := db.SetSyncStatusesParams{AuditID: j.Audit.AuditID}
+	var compared []string
+	var findings []audit.Finding
+	for _, t := range teams {
+		teamID := t.Team.Subject.Desired.TeamID
+		statuses.TeamIds = append(statuses.TeamIds, teamID)
+		statuses.Statuses = append(statuses.Statuses, string(t.Status))
+		if t.UnreadReason == "" {
+			compared = append(compared, teamID)
+			findings = append(findings, t.Findings...)
+		}
+	}
+	if len(statuses.TeamIds) == 0 {
+		return nil
+	}
+	if err := q.SetSyncStatuses(ctx, statuses); err != nil {
+		return err
+	}
+	return saveFindings(ctx, q, j.Audit, compared, findings, false)
+}
+
+func (j *AuditJob) count(ctx context.Context, q *db.Queries, teams []AuditedTeam, runs, cortexCalls, pagerDutyCalls int) error {
+	p := db.SettleAuditTeamsParams{AuditID: j.Audit.AuditID, TeamIds: []string{}}
+	reads := 0
+	for _, t := range teams {
+		p.TeamIds = append(p.TeamIds, t.Team.Subject.Desired.TeamID)
+		p.Statuses = append(p.Statuses, string(t.Status))
+		p.TargetIds = append(p.TargetIds, t.TargetID)
+		p.Missed = append(p.Missed, t.Missed)
+		p.UnreadReasons = append(p.UnreadReasons, t.UnreadReason)
+		p.UnreadMessages = append(p.UnreadMessages, text(t.UnreadMessage))
+		if t.Read != nil {
+			reads++
+		}
+	}
+	n, err := q.SettleAuditTeams(ctx, p)
+	if err != nil {
+		return err
+	}
+	return q.CountAuditProgress(ctx, db.CountAuditProgressParams{
+		AuditID: j.Audit.AuditID, Teams: int32(n), Reads: int32(reads), Runs: int32(runs),
+		Cortex: int32(cortexCalls), Pagerduty: int32(pagerDutyCalls),
+	})
+}

@@ -1,0 +1,322 @@
+-- name: InsertAudit :execrows
+-- An audit with its snapshot's job and the message that announces it. The same tick of a schedule is one audit.
+WITH audit AS (
+    INSERT INTO audits (audit_id, schedule_id, tick_at, status, phase, requested_by, request, trace)
+    VALUES (@audit_id, @schedule_id, sqlc.narg('tick_at')::timestamptz, 'queued', 'snapshot', @requested_by, @request, @trace)
+    ON CONFLICT (schedule_id, tick_at) DO NOTHING
+    RETURNING audits.audit_id, audits.trace
+), job AS (
+    INSERT INTO audit_jobs (audit_id, job_no, available_at, announced_at)
+    SELECT audit.audit_id, 0, now() + @delay::interval, now() + @delay::interval FROM audit
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+SELECT @queue, audit.audit_id || ':0', audit.audit_id || ':0:1', jsonb_build_object('audit_id', audit.audit_id, 'job_no', 0),
+    audit.trace, now() + @delay::interval
+FROM audit;
+
+-- name: KeyAudit :one
+-- The idempotency key decides, as for runs.
+INSERT INTO idempotency_keys (principal, key, request_hash, job_id)
+VALUES (@principal, @idempotency_key, @request_hash, @audit_id)
+ON CONFLICT (principal, key) DO UPDATE SET last_used_at = now()
+RETURNING job_id, request_hash, (xmax = 0)::boolean AS created;
+
+-- name: GetAudit :one
+SELECT * FROM audits WHERE audit_id = @audit_id;
+
+-- name: LockAudit :one
+SELECT * FROM audits WHERE audit_id = @audit_id FOR UPDATE;
+
+-- name: LockIdleAudit :one
+-- No row: somebody else is at it.
+SELECT * FROM audits WHERE audit_id = @audit_id FOR UPDATE SKIP LOCKED;
+
+-- name: ListAudits :many
+-- Newest first. after is the last audit_id of the page before.
+SELECT * FROM audits
+WHERE (@after::uuid = '00000000-0000-0000-0000-000000000000' OR audit_id < @after)
+  AND (@schedule_id::text = '' OR schedule_id = @schedule_id)
+  AND (@status::text = '' OR status = @status)
+ORDER BY audit_id DESC
+LIMIT @page_size;
+
+-- name: EndedAudits :many
+-- The reports of audits of a schedule (or of those that were asked for) that came to an end, the newest first.
+SELECT audit_id, report, finished_at FROM audits
+WHERE schedule_id = @schedule_id AND audit_id < @before::uuid AND status IN ('succeeded', 'incomplete', 'failed') AND report IS NOT NULL
+ORDER BY audit_id DESC
+LIMIT @page_size;
+
+-- name: UnfinishedAudit :one
+-- The audit of a schedule that is under way.
+SELECT audit_id FROM audits WHERE schedule_id = @schedule_id AND finished_at IS NULL ORDER BY audit_id DESC LIMIT 1;
+
+-- name: UnfinishedAudits :many
+SELECT audit_id, phase, canceled_by,
+    (phase = 'teams' AND NOT EXISTS (
+        SELECT FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id AND audit_jobs.done_at IS NULL
+    ))::boolean AS compared
+FROM audits WHERE finished_at IS NULL ORDER BY audit_id LIMIT 100;
+
+-- name: AskToCancelAudit :exec
+UPDATE audits SET canceled_by = @canceled_by WHERE audit_id = @audit_id AND finished_at IS NULL AND canceled_by = '';
+
+-- name: TellAudit :exec
+SELECT pg_notify('audit_events', @audit_id::text);
+
+-- name: ClaimAuditJob :one
+-- Takes a part of an audit that waits, or whose worker is gone. No row: somebody else has it, or it is not to be done (now).
+WITH job AS (
+    SELECT audit_jobs.audit_id, audit_jobs.job_no FROM audit_jobs
+    JOIN audits ON audits.audit_id = audit_jobs.audit_id
+    WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no AND audit_jobs.done_at IS NULL
+      AND audit_jobs.available_at <= now() AND audit_jobs.until <= now()
+      AND audits.finished_at IS NULL AND audits.canceled_by = ''
+    FOR UPDATE OF audit_jobs SKIP LOCKED
+), claimed AS (
+    UPDATE audit_jobs SET owner = @owner, fence = fence + 1, until = now() + @lease::interval, attempts = attempts + 1
+    FROM job WHERE audit_jobs.audit_id = job.audit_id AND audit_jobs.job_no = job.job_no
+    RETURNING audit_jobs.*
+)
+SELECT claimed.fence, claimed.attempts, now()::timestamptz AS claimed_at,
+    coalesce(now() - claimed.failing_since, interval '0')::interval AS failing_for, sqlc.embed(audits)
+FROM claimed JOIN audits ON audits.audit_id = claimed.audit_id;
+
+-- name: StartAudit :exec
+UPDATE audits SET status = 'running', started_at = coalesce(started_at, now()) WHERE audit_id = @audit_id AND status IN ('queued', 'running');
+
+-- name: AuditJobObstacle :one
+-- Why a part could not be claimed, and how long the obstacle lasts at most.
+SELECT (audit_jobs.done_at IS NOT NULL OR audits.finished_at IS NOT NULL OR audits.canceled_by <> '')::boolean AS over,
+    (audit_jobs.available_at - now())::interval AS not_due_for, (audit_jobs.until - now())::interval AS busy_for
+FROM audit_jobs JOIN audits ON audits.audit_id = audit_jobs.audit_id
+WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no;
+
+-- name: RenewAuditJob :one
+UPDATE audit_jobs SET until = now() + @lease::interval
+FROM audits
+WHERE audits.audit_id = audit_jobs.audit_id AND audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no
+  AND audit_jobs.fence = @fence AND audit_jobs.until > now() AND audit_jobs.done_at IS NULL
+  AND audits.finished_at IS NULL AND audits.canceled_by = ''
+RETURNING audit_jobs.fence;
+
+-- name: HoldAuditJob :one
+-- Locks the part for the rest of the transaction and proves that it is still ours; no row: fenced off.
+SELECT audit_jobs.fence FROM audit_jobs JOIN audits ON audits.audit_id = audit_jobs.audit_id
+WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no AND audit_jobs.fence = @fence
+  AND audit_jobs.until > now() AND audit_jobs.done_at IS NULL AND audits.finished_at IS NULL AND audits.canceled_by = ''
+FOR UPDATE OF audit_jobs;
+
+-- name: EndAuditJob :exec
+UPDATE audit_jobs SET done_at = now(), until = to_timestamp(0) WHERE audit_id = @audit_id AND job_no = @job_no;
+
+-- name: DeferAuditJob :exec
+-- What failed is counted from its first failure in a row; a part that went on a bit begins to count anew.
+WITH deferred AS (
+    UPDATE audit_jobs SET
+        until = to_timestamp(0), available_at = now() + @delay::interval, announced_at = now() + @delay::interval,
+        announcements = announcements + 1,
+        failing_since = CASE WHEN @failing::boolean THEN coalesce(CASE WHEN @went_on::boolean THEN NULL ELSE failing_since END, now()) END
+    WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no AND audit_jobs.fence = @fence AND done_at IS NULL
+    RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.announcements, audit_jobs.available_at
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
+SELECT @queue, deferred.audit_id || ':' || deferred.job_no, deferred.audit_id || ':' || deferred.job_no || ':' || deferred.announcements,
+    jsonb_build_object('audit_id', deferred.audit_id, 'job_no', deferred.job_no), audits.trace, deferred.available_at
+FROM deferred JOIN audits ON audits.audit_id = deferred.audit_id;
+
+-- name: AnnounceAuditJobs :execrows
+-- A part that is due but that nobody works on is announced again, with a pause that doubles each time.
+WITH stranded AS (
+    SELECT audit_jobs.audit_id, audit_jobs.job_no FROM audit_jobs
+    JOIN audits ON audits.audit_id = audit_jobs.audit_id
+    WHERE audit_jobs.done_at IS NULL AND audit_jobs.available_at <= now() AND audit_jobs.until <= now()
+      AND audits.finished_at IS NULL AND audits.canceled_by = ''
+      AND audit_jobs.announced_at <= now() - CASE WHEN audit_jobs.owner <> '' AND audit_jobs.until > to_timestamp(0) THEN @pause::interval
+          ELSE least(power(2, least(audit_jobs.announcements - 1, 6)) * @pause::interval, interval '10 minutes') END
+    ORDER BY audit_jobs.announced_at
+    LIMIT 500
+    FOR UPDATE OF audit_jobs SKIP LOCKED
+), again AS (
+    UPDATE audit_jobs SET announced_at = now(), announcements = announcements + 1
+    FROM stranded WHERE audit_jobs.audit_id = stranded.audit_id AND audit_jobs.job_no = stranded.job_no
+    RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.announcements
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, again.audit_id || ':' || again.job_no, again.audit_id || ':' || again.job_no || ':' || again.announcements,
+    jsonb_build_object('audit_id', again.audit_id, 'job_no', again.job_no), audits.trace
+FROM again JOIN audits ON audits.audit_id = again.audit_id;
+
+-- name: ClearStage :exec
+DELETE FROM audit_teams WHERE audit_id = @audit_id;
+
+-- name: StageTeams :exec
+-- An archived team concerns an audit only where something on the target still stands for it.
+INSERT INTO audit_teams (audit_id, team_id, desired)
+SELECT @audit_id, team.team_id, team.desired FROM (
+    SELECT unnest(@team_ids::text[]) AS team_id, unnest(@desired::jsonb[]) AS desired, unnest(@archived::boolean[]) AS archived
+) AS team
+WHERE NOT team.archived OR EXISTS (SELECT FROM links WHERE links.team_id = team.team_id)
+ON CONFLICT (audit_id, team_id) DO UPDATE SET desired = excluded.desired;
+
+-- name: LinkedTeams :many
+-- Teams with a link that the source's snapshot does not hold.
+SELECT links.team_id FROM links
+WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = links.team_id);
+
+-- name: KnownTeams :many
+SELECT team_id FROM teams WHERE NOT archived ORDER BY team_id;
+
+-- name: StageVanished :exec
+INSERT INTO audit_teams (audit_id, team_id) SELECT @audit_id, unnest(@team_ids::text[])
+ON CONFLICT (audit_id, team_id) DO NOTHING;
+
+-- name: FinishSnapshot :exec
+UPDATE audits SET
+    phase = 'scan', read = @read, read_reason = @read_reason, listed = @listed, users_listed = @users_listed,
+    teams_total = (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = @audit_id),
+    reads_total = CASE WHEN @read = 'full' THEN (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = @audit_id)
+        ELSE (SELECT count(*) FROM target_teams WHERE members_at IS NULL AND (
+            EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
+            OR EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND (
+                audit_teams.desired->>'name_key' = target_teams.name_key OR audit_teams.desired->>'target_id' = target_teams.target_id)))) END
+WHERE audits.audit_id = @audit_id;
+
+-- name: AddAuditCalls :exec
+UPDATE audits SET cortex_calls = cortex_calls + @cortex, pagerduty_calls = pagerduty_calls + @pagerduty WHERE audit_id = @audit_id;
+
+-- name: FailSnapshot :exec
+-- Nothing can be compared: every team is unknown, and what was found of it before stays.
+WITH unread AS (
+    UPDATE audit_teams SET status = 'unknown', unread_reason = @reason, unread_message = @message
+    WHERE audit_teams.audit_id = @audit_id
+    RETURNING audit_teams.team_id
+), unknown AS (
+    UPDATE teams SET sync_status = 'unknown', last_audit_id = @audit_id,
+        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+    FROM unread WHERE teams.team_id = unread.team_id
+)
+UPDATE audits SET phase = 'summary', error_reason = @reason, error_message = @message, teams_total = (SELECT count(*) FROM unread)
+WHERE audits.audit_id = @audit_id;
+
+-- name: NextAuditTeams :many
+SELECT team_id FROM audit_teams WHERE audit_id = @audit_id AND team_id > @after ORDER BY team_id LIMIT @page_size;
+
+-- name: LastAuditJob :one
+SELECT coalesce(max(job_no), 0)::integer FROM audit_jobs WHERE audit_id = @audit_id;
+
+-- name: HandOutTeams :exec
+WITH handed AS (
+    SELECT unnest(@team_ids::text[]) AS team_id, unnest(@job_nos::integer[]) AS job_no
+), teams AS (
+    UPDATE audit_teams SET job_no = handed.job_no FROM handed
+    WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = handed.team_id
+), jobs AS (
+    INSERT INTO audit_jobs (audit_id, job_no) SELECT DISTINCT @audit_id::uuid, handed.job_no FROM handed
+    RETURNING audit_jobs.audit_id, audit_jobs.job_no
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, jobs.audit_id || ':' || jobs.job_no, jobs.audit_id || ':' || jobs.job_no || ':1',
+    jsonb_build_object('audit_id', jobs.audit_id, 'job_no', jobs.job_no), @trace
+FROM jobs ORDER BY jobs.job_no;
+
+-- name: MoveScan :exec
+UPDATE audits SET scan_after = @scan_after, phase = CASE WHEN @over::boolean THEN 'teams' ELSE phase END,
+    teams_from = coalesce(teams_from, now())
+WHERE audit_id = @audit_id;
+
+-- name: AuditTeams :many
+-- The teams of a part that are not compared yet, and the target teams that each may stand for.
+SELECT audit_teams.team_id, audit_teams.desired, coalesce(links.target_id, '')::text AS linked_to,
+    coalesce(teams.auto_reconcile, '')::text AS auto_reconcile,
+    ARRAY(
+        SELECT target_teams.target_id FROM target_teams
+        WHERE target_teams.target_id = links.target_id OR target_teams.target_id = audit_teams.desired->>'target_id'
+           OR coalesce(audit_teams.desired->>'target_id', '') = '' AND target_teams.name_key = audit_teams.desired->>'name_key'
+        ORDER BY 1 LIMIT 50
+    )::text[] AS targets
+FROM audit_teams
+LEFT JOIN links ON links.team_id = audit_teams.team_id
+LEFT JOIN teams ON teams.team_id = audit_teams.team_id
+WHERE audit_teams.audit_id = @audit_id AND audit_teams.job_no = @job_no::integer AND audit_teams.status IS NULL
+ORDER BY audit_teams.team_id;
+
+-- name: SettleAuditTeams :execrows
+UPDATE audit_teams SET
+    status = settled.status, target_id = settled.target_id, missed = settled.missed,
+    unread_reason = settled.unread_reason, unread_message = settled.unread_message
+FROM (
+    SELECT unnest(@team_ids::text[]) AS team_id, unnest(@statuses::text[]) AS status, unnest(@target_ids::text[]) AS target_id,
+        unnest(@missed::boolean[]) AS missed, unnest(@unread_reasons::text[]) AS unread_reason,
+        unnest(@unread_messages::text[]) AS unread_message
+) AS settled
+WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = settled.team_id AND audit_teams.status IS NULL;
+
+-- name: SetSyncStatuses :exec
+INSERT INTO teams (team_id, sync_status, last_audit_id)
+SELECT unnest(@team_ids::text[]), unnest(@statuses::text[]), @audit_id::uuid
+ON CONFLICT (team_id) DO UPDATE SET
+    sync_status = excluded.sync_status, last_audit_id = excluded.last_audit_id,
+    sync_status_since = CASE WHEN teams.sync_status = excluded.sync_status THEN teams.sync_status_since ELSE now() END;
+
+-- name: OpenAuditTeams :one
+SELECT count(*) FROM audit_teams WHERE audit_id = @audit_id AND job_no = @job_no::integer AND status IS NULL;
+
+-- name: CountAuditProgress :exec
+UPDATE audits SET
+    teams_done = teams_done + @teams, reads_done = reads_done + @reads, runs_started = runs_started + @runs,
+    cortex_calls = cortex_calls + @cortex, pagerduty_calls = pagerduty_calls + @pagerduty
+WHERE audit_id = @audit_id;
+
+-- name: CountAuditTeams :one
+SELECT count(*) AS teams,
+    count(*) FILTER (WHERE status = 'in_sync') AS in_sync,
+    count(*) FILTER (WHERE status = 'out_of_sync') AS out_of_sync,
+    count(*) FILTER (WHERE coalesce(status, 'unknown') = 'unknown') AS unknown,
+    count(*) FILTER (WHERE unread_reason <> '' OR status IS NULL) AS unread,
+    count(*) FILTER (WHERE missed) AS missed
+FROM audit_teams WHERE audit_id = @audit_id;
+
+-- name: UnreadAuditTeams :many
+SELECT unread_reason, min(unread_message)::text AS unread_message, count(*) AS teams FROM audit_teams
+WHERE audit_id = @audit_id AND unread_reason <> ''
+GROUP BY unread_reason ORDER BY count(*) DESC, unread_reason;
+
+-- name: OrphanTeams :many
+-- Teams of the target that no team of the source stands for.
+SELECT target_id, name FROM target_teams
+WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = target_teams.target_id)
+ORDER BY name, target_id;
+
+-- name: SharedTargets :many
+-- Target teams that several teams of the source stand for.
+SELECT audit_teams.target_id, coalesce(target_teams.name, '')::text AS name, array_agg(audit_teams.team_id ORDER BY audit_teams.team_id)::text[] AS teams
+FROM audit_teams LEFT JOIN target_teams ON target_teams.target_id = audit_teams.target_id
+WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id <> ''
+GROUP BY audit_teams.target_id, target_teams.name
+HAVING count(*) > 1
+ORDER BY audit_teams.target_id;
+
+-- name: FinishAudit :exec
+UPDATE audits SET
+    status = @status, phase = 'ended', finished_at = now(), started_at = coalesce(started_at, now()), report = @report,
+    summary = @summary, error_reason = @error_reason, error_message = @error_message
+WHERE audit_id = @audit_id;
+
+-- name: PruneAudits :exec
+-- What an audit worked with is not needed after its end; a message that comes late finds the audit ended.
+WITH ended AS (
+    SELECT audit_id FROM audits WHERE finished_at < now() - @keep::interval
+      AND EXISTS (SELECT FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id)
+    LIMIT 20
+), teams AS (
+    DELETE FROM audit_teams USING ended WHERE audit_teams.audit_id = ended.audit_id
+)
+DELETE FROM audit_jobs USING ended WHERE audit_jobs.audit_id = ended.audit_id;
+
+-- name: SetAutoReconcile :execrows
+UPDATE teams SET auto_reconcile = @auto_reconcile WHERE team_id = @team_id;
+
+-- name: ComparedTeams :many
+SELECT team_id FROM audit_teams WHERE audit_id = @audit_id AND status IS NOT NULL AND unread_reason = '';
