@@ -113,6 +113,20 @@ func (c *Client) DeclaredTarget(ctx context.Context, teamID string) (string, err
 // Teams reads the whole catalogue of teams, archived ones included. A team for which the catalogue gives no member
 // list has nil Members: it is not known here, and Team must be asked. (An empty list is not nil.)
 func (c *Client) Teams(ctx context.Context) ([]ownership.Desired, error) {
+	var teams []ownership.Desired
+	if _, err := c.EachTeamPage(ctx, func(page []ownership.Desired) error {
+		teams = append(teams, page...)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return teams, nil
+}
+
+// EachTeamPage is Teams page by page, for fleets that need not be in memory at once: each gets every team once and may
+// keep the slice. Whether the catalogue was whole shows at its end only, so until EachTeamPage returns without an error
+// nothing follows from a team that did not come. An error of each ends the walk and is returned as it is.
+func (c *Client) EachTeamPage(ctx context.Context, each func([]ownership.Desired) error) (total int, err error) {
 	query := url.Values{
 		"types":               {"team"}, // left out, Cortex lists everything but teams
 		"includeNestedFields": {"team:members"},
@@ -121,37 +135,46 @@ func (c *Client) Teams(ctx context.Context) ([]ownership.Desired, error) {
 		"hierarchyDepth":      {"0"},
 		"pageSize":            {strconv.Itoa(pageSize)},
 	}
-	var teams []ownership.Desired
 	announced := -1
 	seen := map[string]bool{}
 	for page := range maxPages {
 		query.Set("page", strconv.Itoa(page))
-		body, err := c.get(ctx, "/api/v1/catalog", "/api/v1/catalog", query)
+		rows, total, err := c.teamPage(ctx, query)
 		if err != nil {
-			return nil, fmt.Errorf("list teams of cortex: %w", err)
-		}
-		rows, total, err := decodeCatalog(body)
-		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		if announced >= 0 && total != announced {
-			return nil, incomplete(fmt.Sprintf("the number of teams changed from %d to %d while they were read", announced, total), nil)
+			return 0, incomplete(fmt.Sprintf("the number of teams changed from %d to %d while they were read", announced, total), nil)
 		}
 		announced = total
+		var fresh []ownership.Desired
 		for _, row := range rows {
 			if !seen[row.ID] { // rows shift between pages when teams come and go
 				seen[row.ID] = true
-				teams = append(teams, row.desired())
+				fresh = append(fresh, row.desired())
 			}
 		}
-		if len(teams) >= total {
-			return teams, nil
+		if len(fresh) > 0 {
+			if err := each(fresh); err != nil {
+				return 0, err
+			}
+		}
+		if len(seen) >= total {
+			return len(seen), nil
 		}
 		if len(rows) == 0 {
-			return nil, incomplete(fmt.Sprintf("cortex announces %d teams but gave %d", total, len(teams)), nil)
+			return 0, incomplete(fmt.Sprintf("cortex announces %d teams but gave %d", total, len(seen)), nil)
 		}
 	}
-	return nil, incomplete(fmt.Sprintf("the list of teams did not end after %d pages", maxPages), nil)
+	return 0, incomplete(fmt.Sprintf("the list of teams did not end after %d pages", maxPages), nil)
+}
+
+func (c *Client) teamPage(ctx context.Context, query url.Values) (rows []row, total int, err error) {
+	body, err := c.get(ctx, "/api/v1/catalog", "/api/v1/catalog", query)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list teams of cortex: %w", err)
+	}
+	return decodeCatalog(body)
 }
 
 func (c *Client) get(ctx context.Context, route, path string, query url.Values) ([]byte, error) {

@@ -1,6 +1,7 @@
 package cortex_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -273,6 +274,85 @@ func TestTeams_FewerRowsThanAnnounced_IsIncomplete(t *testing.T) {
 	teams, err := client(t, handle).Teams(t.Context())
 	require.Equal(t, "SOURCE_INCOMPLETE", fault.ReasonOf(err), "%v", err)
 	require.Nil(t, teams)
+}
+
+func TestEachTeamPage_GivesEveryTeamOnce_PageByPage(t *testing.T) {
+	handle, calls := catalogue(t, 2300, 2300)
+	var pages []int
+	ids := map[string]bool{}
+	total, err := client(t, handle).EachTeamPage(t.Context(), func(teams []ownership.Desired) error {
+		pages = append(pages, len(teams))
+		require.Equal(t, len(pages), *calls, "a page is handed on before the next one is read")
+		for _, team := range teams {
+			require.False(t, ids[team.SourceID])
+			ids[team.SourceID] = true
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2300, total)
+	require.Equal(t, []int{1000, 1000, 300}, pages)
+	require.Len(t, ids, 2300)
+}
+
+func TestEachTeamPage_RowsShift_NobodyComesTwiceAndTheTotalMustBeReached(t *testing.T) {
+	rows := func(ids ...string) string {
+		var list []string
+		for _, id := range ids {
+			list = append(list, fmt.Sprintf(`{"id":%q,"tag":%q,"members":[]}`, id, "tag-"+id))
+		}
+		return strings.Join(list, ",")
+	}
+	cases := map[string]struct {
+		pages  []string
+		want   []string
+		reason string
+	}{
+		"a row comes again": {
+			[]string{`{"entities":[` + rows("1", "2") + `],"total":3}`, `{"entities":[` + rows("2", "3") + `],"total":3}`}, []string{"1", "2", "3"}, "",
+		},
+		"a page of rows known already": {
+			[]string{`{"entities":[` + rows("1") + `],"total":2}`, `{"entities":[` + rows("1") + `],"total":2}`, `{"entities":[` + rows("2") + `],"total":2}`},
+			[]string{"1", "2"}, "",
+		},
+		"none":               {[]string{`{"entities":[],"total":0}`}, nil, ""},
+		"one never came":     {[]string{`{"entities":[` + rows("1") + `],"total":2}`, `{"entities":[],"total":2}`}, []string{"1"}, "SOURCE_INCOMPLETE"},
+		"the total grew":     {[]string{`{"entities":[` + rows("1") + `],"total":2}`, `{"entities":[` + rows("2") + `],"total":3}`}, []string{"1"}, "SOURCE_INCOMPLETE"},
+		"the list began new": {[]string{`{"entities":[` + rows("1") + `],"total":2}`}, []string{"1"}, "SOURCE_INCOMPLETE"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			c := client(t, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write([]byte(tc.pages[min(calls, len(tc.pages)-1)]))
+				calls++
+			})
+			var got []string
+			total, err := c.EachTeamPage(t.Context(), func(teams []ownership.Desired) error {
+				require.NotEmpty(t, teams)
+				for _, team := range teams {
+					got = append(got, team.SourceID)
+				}
+				return nil
+			})
+			require.Equal(t, tc.want, got)
+			if tc.reason != "" {
+				require.Equal(t, tc.reason, fault.ReasonOf(err), "%v", err)
+				require.Zero(t, total)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, len(tc.want), total)
+		})
+	}
+}
+
+func TestEachTeamPage_ErrorOfEach_EndsTheWalkAsItIs(t *testing.T) {
+	handle, calls := catalogue(t, 2300, 2300)
+	full := errors.New("disk is full")
+	_, err := client(t, handle).EachTeamPage(t.Context(), func([]ownership.Desired) error { return full })
+	require.Same(t, full, err)
+	require.Equal(t, 1, *calls)
 }
 
 func TestTeams_AnswersThatAreNotWhole(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ type account struct {
 func newAccount() *account {
 	return &account{
 		lists: map[string][]any{}, overrides: map[string]http.HandlerFunc{},
-		keys: map[string]string{"/users": "users", "/teams": "teams", "/escalation_policies": "escalation_policies"},
+		keys: map[string]string{"/users": "users", "/teams": "teams", "/escalation_policies": "escalation_policies", "/schedules": "schedules"},
 	}
 }
 
@@ -76,6 +77,9 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wanted := query.Get("query"); wanted != "" {
 		rows = matching(rows, wanted)
 	}
+	if teams := query["team_ids[]"]; len(teams) > 0 {
+		rows = slices.DeleteFunc(slices.Clone(rows), func(row any) bool { return !onTeams(row, teams) })
+	}
 	if a.cut > 0 {
 		limit = min(limit, a.cut)
 	}
@@ -91,6 +95,12 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		key: append([]any{}, page...), "limit": limit, "offset": offset, "more": offset+len(page) < len(rows), "total": total,
 	})
+}
+
+// onTeams reports whether a row is on one of these teams. Rows that name no teams are on all.
+func onTeams(row any, ids []string) bool {
+	teams, said := row.(map[string]any)["teams"].([]any)
+	return !said || slices.ContainsFunc(teams, func(team any) bool { return slices.Contains(ids, fmt.Sprint(team.(map[string]any)["id"])) })
 }
 
 func matching(rows []any, wanted string) []any {

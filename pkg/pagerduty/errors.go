@@ -73,10 +73,16 @@ func refusal(call call, answer upstream.Answer) error {
 		return fault.New(fault.Precondition,
 			"PagerDuty refused the API key (HTTP 401); check NTHLAYER_PAGERDUTY_TOKEN, and the URL: accounts in Europe live at api.eu.pagerduty.com", cause).
 			WithReason("TARGET_CREDENTIAL_REFUSED")
+	case status == http.StatusForbidden && call.route == routeRecords:
+		return fault.New(fault.Precondition,
+			"PagerDuty does not show its audit trail to this API key (HTTP 403); that takes a global key, or a key of an admin or the account owner", cause).
+			WithReason("RECORDS_REFUSED")
 	case status == http.StatusForbidden:
 		return fault.New(fault.Precondition,
 			"PagerDuty refused the call (HTTP 403); the API key must not be read-only and its user or scopes must allow changing teams", cause).
 			WithReason("TARGET_CREDENTIAL_REFUSED")
+	case status == http.StatusPaymentRequired && call.route == routeRecords:
+		return fault.New(fault.Precondition, "the PagerDuty account's plan has no audit trail", cause).WithReason("RECORDS_NOT_ON_PLAN")
 	case status == http.StatusPaymentRequired:
 		return planLacksTeams(cause)
 	case status == http.StatusTooManyRequests: // only over an http.Client without our transport

@@ -39,56 +39,85 @@ type page[T any] struct {
 
 // read gives the whole list, or fails. A list that moved under the walk is walked once more.
 func read[T any](ctx context.Context, c *Client, l list, id func(T) string) ([]T, error) {
-	rows, err := walk(ctx, c, l, id)
-	if errors.Is(err, errMoved) {
-		rows, err = walk(ctx, c, l, id)
+	var rows []T
+	collect := func(page []T) error {
+		rows = append(rows, page...)
+		return nil
 	}
-	switch {
-	case errors.Is(err, errMoved), errors.Is(err, errTooDeep):
-		return nil, incomplete("PagerDuty's list "+l.route+" could not be read whole", err)
-	case err != nil:
+	err := stream(ctx, c, l, id, func() { rows = nil }, collect)
+	if err != nil {
 		return nil, err
 	}
 	return rows, nil
 }
 
-// walk reads page after page. Offsets grow by the rows received, not by the limit asked for, which PagerDuty may cut.
-// Without snapshot isolation only the count shows what was missed: it must be the same on every page and equal the
-// distinct rows.
-func walk[T any](ctx context.Context, c *Client, l list, id func(T) string) ([]T, error) {
-	var rows []T
+// stream gives the list page by page. A list that moved under the walk is walked once more; again says that it begins
+// anew. What each was given is whole only when stream ends without an error.
+func stream[T any](ctx context.Context, c *Client, l list, id func(T) string, again func(), each func([]T) error) error {
+	err := walk(ctx, c, l, id, each)
+	if errors.Is(err, errMoved) {
+		again()
+		err = walk(ctx, c, l, id, each)
+	}
+	if errors.Is(err, errMoved) || errors.Is(err, errTooDeep) {
+		return incomplete("PagerDuty's list "+l.route+" could not be read whole", err)
+	}
+	return err
+}
+
+// walk reads page after page and gives each the rows that it has not had. Offsets grow by the rows received, not by the
+// limit asked for, which PagerDuty may cut. Without snapshot isolation only the count shows what was missed: it must be
+// the same on every page and equal the distinct rows.
+func walk[T any](ctx context.Context, c *Client, l list, id func(T) string, each func([]T) error) error {
 	var total *int
 	seen := map[string]bool{}
 	for offset := 0; ; {
 		if offset+pageLimit > maxDepth {
-			return nil, errTooDeep
+			return errTooDeep
 		}
 		p, err := readPage[T](ctx, c, l, offset)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if total != nil && (p.total == nil || *p.total != *total) {
-			return nil, fmt.Errorf("total changed after %d rows: %w", offset, errMoved)
+			return fmt.Errorf("total changed after %d rows: %w", offset, errMoved)
 		}
 		if total = p.total; total != nil && *total > maxDepth {
-			return nil, errTooDeep
+			return errTooDeep
 		}
-		for _, row := range p.rows {
-			if key := id(row); key == "" {
-				return nil, incomplete("PagerDuty's list "+l.route+" has a row without id", nil)
-			} else if !seen[key] {
-				seen[key] = true
-				rows = append(rows, row)
+		fresh, err := unseen(p.rows, seen, l, id)
+		if err != nil {
+			return err
+		}
+		if len(fresh) > 0 {
+			if err := each(fresh); err != nil {
+				return err
 			}
 		}
 		offset += len(p.rows)
 		if !p.more {
-			return rows, whole(len(rows), offset, total)
+			return whole(len(seen), offset, total)
 		}
 		if len(p.rows) == 0 {
-			return nil, incomplete("PagerDuty's list "+l.route+" announces more rows and gives none", nil)
+			return incomplete("PagerDuty's list "+l.route+" announces more rows and gives none", nil)
 		}
 	}
+}
+
+// unseen leaves out rows that came before, and remembers the others.
+func unseen[T any](rows []T, seen map[string]bool, l list, id func(T) string) ([]T, error) {
+	fresh := make([]T, 0, len(rows))
+	for _, row := range rows {
+		key := id(row)
+		if key == "" {
+			return nil, incomplete("PagerDuty's list "+l.route+" has a row without id", nil)
+		}
+		if !seen[key] {
+			seen[key] = true
+			fresh = append(fresh, row)
+		}
+	}
+	return fresh, nil
 }
 
 // whole checks the end of a walk: distinct rows against rows received, and against the total, which some endpoints

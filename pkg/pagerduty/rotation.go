@@ -14,7 +14,14 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
-const routeSchedule = "/schedules/{id}"
+const (
+	routePolicies  = "/escalation_policies"
+	routeSchedules = "/schedules"
+	routeSchedule  = "/schedules/{id}"
+
+	// typeShiftBased are schedules of the third version, which have a path of their own.
+	typeShiftBased = "schedule_v3"
+)
 
 // Rotation finds who cannot be removed from the team: everybody on its escalation policies, directly or through a
 // schedule, on shift or not. On-call look-ups would miss those who are not on shift now (reference: terraform provider
@@ -24,8 +31,7 @@ func (c *Client) Rotation(ctx context.Context, targetID string) (ownership.Rotat
 		return nil, err
 	}
 	policies, err := read(ctx, c, list{
-		route: "/escalation_policies", path: "/escalation_policies", key: "escalation_policies",
-		query: url.Values{"team_ids[]": {targetID}},
+		route: routePolicies, path: routePolicies, key: "escalation_policies", query: url.Values{"team_ids[]": {targetID}},
 	}, func(p pd.EscalationPolicy) string { return p.ID })
 	if err != nil {
 		return nil, fmt.Errorf("read escalation policies of team %s from pagerduty: %w", targetID, err)
@@ -33,21 +39,37 @@ func (c *Client) Rotation(ctx context.Context, targetID string) (ownership.Rotat
 	rotation := ownership.Rotation{}
 	schedules := map[string][]string{} // path -> users: policies share schedules
 	for _, policy := range policies {
-		for _, rule := range policy.EscalationRules {
-			for _, target := range rule.Targets {
-				users, err := c.usersOf(ctx, target, schedules)
-				if err != nil {
-					return nil, fmt.Errorf("read who is on escalation policy %q: %w", policy.Name, err)
-				}
-				for _, id := range users {
-					if !slices.Contains(rotation[id], policy.Name) {
-						rotation[id] = append(rotation[id], policy.Name)
-					}
-				}
-			}
+		users, err := c.paged(ctx, policy, schedules)
+		if err != nil {
+			return nil, err
 		}
+		hold(rotation, policy.Name, users)
 	}
 	return rotation, nil
+}
+
+// paged finds the users of a policy, each once for every target that pages them.
+func (c *Client) paged(ctx context.Context, policy pd.EscalationPolicy, schedules map[string][]string) ([]string, error) {
+	var paged []string
+	for _, rule := range policy.EscalationRules {
+		for _, target := range rule.Targets {
+			users, err := c.usersOf(ctx, target, schedules)
+			if err != nil {
+				return nil, fmt.Errorf("read who is on escalation policy %q: %w", policy.Name, err)
+			}
+			paged = append(paged, users...)
+		}
+	}
+	return paged, nil
+}
+
+// hold notes that a policy pages these users.
+func hold(rotation ownership.Rotation, policy string, users []string) {
+	for _, id := range users {
+		if !slices.Contains(rotation[id], policy) {
+			rotation[id] = append(rotation[id], policy)
+		}
+	}
 }
 
 // usersOf resolves one target of an escalation rule.
@@ -60,8 +82,8 @@ func (c *Client) usersOf(ctx context.Context, target pd.APIObject, schedules map
 	case "user":
 		return []string{target.ID}, nil
 	case "schedule":
-		path = "/schedules/" + target.ID
-	case "schedule_v3":
+		path = routeSchedules + "/" + target.ID
+	case typeShiftBased:
 		path = "/v3/schedules/" + target.ID
 	default:
 		return nil, incomplete(fmt.Sprintf("escalation target %s is of unknown type %q", target.ID, target.Type), nil)
@@ -92,9 +114,13 @@ func (c *Client) scheduleUsers(ctx context.Context, path string) ([]string, erro
 	case answer.Schedule.Users == nil:
 		return nil, incomplete("PagerDuty's answer for "+path+" does not say who is on the schedule", nil)
 	}
-	var users []string
-	for _, u := range *answer.Schedule.Users {
-		users = append(users, u.ID)
+	return idsOf(*answer.Schedule.Users), nil
+}
+
+func idsOf(objects []pd.APIObject) []string {
+	var ids []string
+	for _, o := range objects {
+		ids = append(ids, o.ID)
 	}
-	return users, nil
+	return ids
 }

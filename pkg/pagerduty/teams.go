@@ -41,26 +41,32 @@ func (c *Client) Observe(ctx context.Context, targetID string) (ownership.Observ
 	if answer.Team.ID != targetID {
 		return ownership.Observed{}, incomplete(fmt.Sprintf("PagerDuty was asked for team %s and answered with %q", targetID, answer.Team.ID), nil)
 	}
+	members, err := c.members(ctx, targetID)
+	if err != nil {
+		return ownership.Observed{}, err
+	}
+	return ownership.Observed{
+		TargetID: targetID, Name: answer.Team.Name, Description: answer.Team.Description, Members: members,
+	}, nil
+}
+
+// members reads all members of a team in ⌈members/100⌉ calls.
+func (c *Client) members(ctx context.Context, targetID string) ([]ownership.ObservedMember, error) {
 	rows, err := read(ctx, c, list{
-		route: routeMembers, path: path + "/members", key: "members", query: url.Values{"include[]": {"users"}},
+		route: routeMembers, path: "/teams/" + targetID + "/members", key: "members", query: url.Values{"include[]": {"users"}},
 	}, func(m member) string { return m.User.ID })
 	if err != nil {
-		return ownership.Observed{}, fmt.Errorf("read members of %s from pagerduty: %w", targetID, err)
+		return nil, fmt.Errorf("read members of %s from pagerduty: %w", targetID, err)
 	}
-	observed := ownership.Observed{
-		TargetID:    targetID,
-		Name:        answer.Team.Name,
-		Description: answer.Team.Description,
-		Members:     make([]ownership.ObservedMember, 0, len(rows)),
-	}
+	members := make([]ownership.ObservedMember, 0, len(rows))
 	for _, row := range rows {
 		// A member that cannot be matched would look like one who does not belong.
 		if row.User.Email == "" {
-			return ownership.Observed{}, incomplete("PagerDuty gave member "+row.User.ID+" of team "+targetID+" without an e-mail address", nil)
+			return nil, incomplete("PagerDuty gave member "+row.User.ID+" of team "+targetID+" without an e-mail address", nil)
 		}
-		observed.Members = append(observed.Members, ownership.ObservedMember{User: user(row.User), Role: ownership.Role(row.Role)})
+		members = append(members, ownership.ObservedMember{User: user(row.User), Role: ownership.Role(row.Role)})
 	}
-	return observed, nil
+	return members, nil
 }
 
 // FindTeams gives the teams with exactly this name, after normalising: none, one, or several, for PagerDuty does not
