@@ -123,7 +123,9 @@ func outbox(ctx context.Context, s *service.Service, db *store.Store, cfg settin
 		return nil, err
 	}
 	s.Close("queue", func(context.Context) error { client.Close(); return nil })
-	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, announceAfter)
+	waiting := db.NewOutbox(store.Queues{
+		Reconcile: cfg.SQS.ReconcileQueue, Notifications: cfg.SQS.NotificationsQueue, Audit: cfg.SQS.AuditQueue,
+	}, announceAfter)
 	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
 	s.Go("outbox relay", relay.Run)
 	return relay, nil
