@@ -187,10 +187,10 @@ func (c Calls) Less(before Calls) Calls {
 
 // Snapshot is what the first part of an audit found out.
 type Snapshot struct {
-	Read, ReadReason            string // audit.Full or Incremental, and why it is full although less was asked for
-	TargetsListed, UsersListed  bool
-	Teams, Members              int // of the source, in scope or not
-	Calls                       Calls
+	Read, ReadReason           string // audit.Full or Incremental, and why it is full although less was asked for
+	TargetsListed, UsersListed bool
+	Teams, Members             int // of the source, in scope or not
+	Calls                      Calls
 }
 
 // EndSnapshot lets the audit go on with its teams: those of the snapshot, and those with a link that the source does not
