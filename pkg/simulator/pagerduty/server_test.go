@@ -42,10 +42,18 @@ func newAccount(t *testing.T) *account {
 // ask makes a request with a token.
 func (a *account) ask(token, method, path, body string) *httptest.ResponseRecorder {
 	a.t.Helper()
+	return a.serve(a.request(token, method, path, body))
+}
+
+func (a *account) request(token, method, path, body string) *http.Request {
 	request := httptest.NewRequest(method, path, strings.NewReader(body))
 	if token != "" {
 		request.Header.Set("Authorization", "Token token="+token)
 	}
+	return request
+}
+
+func (a *account) serve(request *http.Request) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	a.server.ServeHTTP(answer, request)
 	return answer
