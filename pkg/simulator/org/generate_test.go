@@ -56,10 +56,10 @@ func TestGenerate_LargestFleet_DecodesAsItWas(t *testing.T) {
 
 func TestGenerate_SameSeed_SameOrganisation(t *testing.T) {
 	opts := org.GenerateOptions{Teams: 50, People: 300, Seed: 1, Drifted: 10, Policies: 0.3, Orphans: 3}
-	require.Equal(t, org.Generate(opts), org.Generate(opts))
-	other := opts
-	other.Seed = 2
-	require.NotEqual(t, org.Generate(opts), org.Generate(other))
+	first, second := org.Generate(opts), org.Generate(opts)
+	require.Equal(t, first, second)
+	opts.Seed = 2
+	require.NotEqual(t, first, org.Generate(opts))
 }
 
 func TestGenerate_AnyOptions_GiveAValidOrganisationWithEverybodyOnATeam(t *testing.T) {

@@ -150,8 +150,12 @@ func (a *account) create(token string) string {
 func TestLists_BeyondRowTenThousand_AreRefused(t *testing.T) {
 	a := newAccount(t)
 	for query, want := range map[string]int{
-		"offset=9900&limit=100": 200, "offset=9901&limit=100": 400, "offset=9223372036854775807": 400, "offset=-1": 400, "limit=many": 400,
+		"offset=9900&limit=100": 200, "offset=9901&limit=100": 400, "offset=9975": 200, "offset=9976": 400, "offset=9900&limit=500": 200,
+		"offset=9901&limit=500": 400, "offset=9223372036854775807": 400, "offset=-1": 400, "limit=many": 400,
 	} {
-		require.Equal(t, want, a.ask("key", "GET", "/teams?"+query, "").Code, query)
+		for _, list := range []string{"/teams", "/teams/PSRE001/members", "/users", "/users?query=a", "/escalation_policies", "/schedules"} {
+			path, filter, _ := strings.Cut(list, "?")
+			require.Equal(t, want, a.ask("key", "GET", path+"?"+filter+"&"+query, "").Code, "%s %s", list, query)
+		}
 	}
 }
