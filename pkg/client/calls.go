@@ -19,11 +19,21 @@ const (
 // Reconcile asks for a run and gives its job id. The same key with the same request gives the first job again; an empty
 // key is replaced by a new one.
 func (c *Client) Reconcile(ctx context.Context, key string, request *nthlayerv1.ReconcileTeamRequest) (jobID string, err error) {
-	if key != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, idempotencyKeyKey, key)
-	}
-	response, err := c.Teams.ReconcileTeam(ctx, request)
+	response, err := c.Teams.ReconcileTeam(underKey(ctx, key), request)
 	return response.GetJobId(), err
+}
+
+// StartAudit asks for an audit and gives its id. The key is as in Reconcile.
+func (c *Client) StartAudit(ctx context.Context, key string, request *nthlayerv1.StartAuditRequest) (auditID string, err error) {
+	response, err := c.Audits.StartAudit(underKey(ctx, key), request)
+	return response.GetAuditId(), err
+}
+
+func underKey(ctx context.Context, key string) context.Context {
+	if key == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, idempotencyKeyKey, key)
 }
 
 // Wait follows a run to its end and shows it.
@@ -47,7 +57,8 @@ func withDeadline(ctx context.Context, method string, req, reply any, cc *grpc.C
 
 // withIdempotencyKey stands around the retries: they all carry the same key.
 func withIdempotencyKey(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	if method == nthlayerv1.TeamService_ReconcileTeam_FullMethodName {
+	switch method {
+	case nthlayerv1.TeamService_ReconcileTeam_FullMethodName, nthlayerv1.AuditService_StartAudit_FullMethodName:
 		if sent, _ := metadata.FromOutgoingContext(ctx); len(sent.Get(idempotencyKeyKey)) == 0 {
 			ctx = metadata.AppendToOutgoingContext(ctx, idempotencyKeyKey, uuid.NewString())
 		}

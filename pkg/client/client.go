@@ -10,7 +10,7 @@
 //
 //   - Passing errors (fault.Passing) are tried again with growing waits, or when the server says. A request that starts
 //     work carries one idempotency key through all its tries, so it starts work once. WithPatience bounds the waits.
-//   - A broken watch goes on after the last event that was seen.
+//   - A broken watch goes on where it broke.
 //   - Every call has a deadline: the context's, or 90 s.
 //   - Errors are faults (package fault), with the kind, reason and fields that the server gave.
 //
@@ -46,6 +46,7 @@ type Client struct {
 	Deliveries  nthlayerv1.DeliveryServiceClient
 	DeadLetters nthlayerv1.DeadLetterServiceClient
 	Upstreams   nthlayerv1.UpstreamServiceClient
+	Audits      nthlayerv1.AuditServiceClient
 	Schedules   nthlayerv1.ScheduleServiceClient
 
 	conn  *grpc.ClientConn
@@ -137,6 +138,7 @@ func New(addr string, opts ...Option) (*Client, error) {
 		Deliveries:  nthlayerv1.NewDeliveryServiceClient(conn),
 		DeadLetters: nthlayerv1.NewDeadLetterServiceClient(conn),
 		Upstreams:   nthlayerv1.NewUpstreamServiceClient(conn),
+		Audits:      nthlayerv1.NewAuditServiceClient(conn),
 		Schedules:   nthlayerv1.NewScheduleServiceClient(conn),
 		conn:        conn,
 		retry:       o.retry,

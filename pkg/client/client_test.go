@@ -37,12 +37,15 @@ type api struct {
 	v1.UnimplementedTeamServiceServer
 	v1.UnimplementedRunServiceServer
 	v1.UnimplementedDeliveryServiceServer
+	v1.UnimplementedAuditServiceServer
+	v1.UnimplementedScheduleServiceServer
 
-	mu    sync.Mutex
-	fail  []error
-	keys  []string
-	calls int
-	after []int64
+	mu      sync.Mutex
+	fail    []error
+	keys    []string
+	calls   int
+	after   []int64
+	streams []standing // of an audit, one a watch; the last one of every further watch
 }
 
 func (a *api) next() error {
@@ -135,6 +138,8 @@ func start(t *testing.T, more ...client.Option) (*api, *client.Client, *waits) {
 		v1.RegisterTeamServiceServer(s, a)
 		v1.RegisterRunServiceServer(s, a)
 		v1.RegisterDeliveryServiceServer(s, a)
+		v1.RegisterAuditServiceServer(s, a)
+		v1.RegisterScheduleServiceServer(s, a)
 	})
 	require.NoError(t, err)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")

@@ -40,6 +40,18 @@ func (c *Client) ListDeadLetters(ctx context.Context, request *nthlayerv1.ListDe
 		func(r *nthlayerv1.ListDeadLettersRequest, token string) { r.PageToken = token })
 }
 
+// ListAudits gives the audits of all pages, newest first.
+func (c *Client) ListAudits(ctx context.Context, request *nthlayerv1.ListAuditsRequest) iter.Seq2[*nthlayerv1.Audit, error] {
+	return pages(ctx, request, c.Audits.ListAudits, (*nthlayerv1.ListAuditsResponse).GetAudits,
+		func(r *nthlayerv1.ListAuditsRequest, token string) { r.PageToken = token })
+}
+
+// ListAuditFindings gives what audits found, of all pages, newest first.
+func (c *Client) ListAuditFindings(ctx context.Context, request *nthlayerv1.ListAuditFindingsRequest) iter.Seq2[*nthlayerv1.AuditFinding, error] {
+	return pages(ctx, request, c.Audits.ListAuditFindings, (*nthlayerv1.ListAuditFindingsResponse).GetFindings,
+		func(r *nthlayerv1.ListAuditFindingsRequest, token string) { r.PageToken = token })
+}
+
 // ListSchedules gives the schedules of all pages.
 func (c *Client) ListSchedules(ctx context.Context, request *nthlayerv1.ListSchedulesRequest) iter.Seq2[*nthlayerv1.Schedule, error] {
 	return pages(ctx, request, c.Schedules.ListSchedules, (*nthlayerv1.ListSchedulesResponse).GetSchedules,

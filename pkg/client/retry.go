@@ -35,9 +35,17 @@ func (r retry) unary(ctx context.Context, method string, req, reply any, cc *grp
 	}
 }
 
-// repeatable: asking again is asking the same. A resend whose answer got lost may have been done.
+// repeatable: asking again is asking the same. What is not may have been done although its answer got lost: a resend would
+// be done twice; an update would find its own new revision, a deletion nothing to delete, and both would be told as failures.
 func repeatable(method string) bool {
-	return method != nthlayerv1.DeliveryService_ResendDelivery_FullMethodName
+	switch method {
+	case nthlayerv1.DeliveryService_ResendDelivery_FullMethodName,
+		nthlayerv1.ScheduleService_UpdateSchedule_FullMethodName,
+		nthlayerv1.ScheduleService_DeleteSchedule_FullMethodName:
+		return false
+	default:
+		return true
+	}
 }
 
 func passing(ctx context.Context, err error) bool {
