@@ -61,7 +61,6 @@ func (j *AuditJob) Stage(ctx context.Context, teams []ownership.Desired) error {
 		}
 		p.TeamIds = append(p.TeamIds, text(t.TeamID))
 		p.Desired = append(p.Desired, encode(staged{t, ownership.NormalizeName(name)}))
-		p.Archived = append(p.Archived, t.Archived)
 	}
 	return j.tx(ctx, "stage teams", func(q *db.Queries) error { return q.StageTeams(ctx, p) })
 }
@@ -197,6 +196,9 @@ type Snapshot struct {
 // declare any more. One transaction.
 func (j *AuditJob) EndSnapshot(ctx context.Context, snapshot Snapshot) error {
 	return j.tx(ctx, "end a snapshot", func(q *db.Queries) error {
+		if err := q.UnstageArchived(ctx, j.Audit.AuditID); err != nil {
+			return err
+		}
 		linked, err := q.LinkedTeams(ctx, j.Audit.AuditID)
 		if err != nil {
 			return err
