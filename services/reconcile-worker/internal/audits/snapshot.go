@@ -111,13 +111,14 @@ func (s *snapshot) records(ctx context.Context) (refused string, err error) {
 	if s.fleet.RecordsUntil != nil {
 		since = *s.fleet.RecordsUntil
 	}
-	if until.Sub(since) > pagerduty.MaxRecordsWindow {
+	end := until.Add(ahead)
+	if end.Sub(since) > pagerduty.MaxRecordsWindow {
 		refused, since = "the last audit is longer ago than PagerDuty's records can be read", until.Add(-s.opts.Settle)
 	}
 	own := s.opts.OwnToken()
 	var changes []store.TargetChange
 	teams, users := map[string]bool{}, map[string]bool{}
-	err = s.target.Records(ctx, since, until, func(page []pagerduty.Record) error {
+	err = s.target.Records(ctx, since, end, func(page []pagerduty.Record) error {
 		for _, r := range page {
 			switch {
 			case r.RootType == "user":
@@ -151,6 +152,9 @@ func (s *snapshot) records(ctx context.Context) (refused string, err error) {
 	// A change may show late, in records as in lists: the next audit reads the last moments once more.
 	return refused, s.job.Changed(ctx, until.Add(-s.opts.Settle), changes, keys(teams), keys(users))
 }
+
+// ahead is by how much PagerDuty's clock may be ahead of the database's, and more than what it cuts off a time.
+const ahead = time.Minute
 
 // actor names who made a change, and how.
 func actor(r pagerduty.Record) string {
