@@ -114,15 +114,18 @@ func last(now time.Time, s *nthlayerv1.Schedule) string {
 
 const tickTime = "Mon 2006-01-02 15:04 MST"
 
-// ShowNextRuns writes the times of a schedule's ticks in its zone.
-func ShowNextRuns(w io.Writer, now time.Time, zone string, times []*timestamppb.Timestamp) error {
+// ShowNextRuns writes the times of a schedule's next ticks, in its zone.
+func ShowNextRuns(w io.Writer, now time.Time, of *nthlayerv1.Schedule, times []*timestamppb.Timestamp) error {
+	if of.GetPaused() {
+		fmt.Fprintf(w, "%s; these are the times without the pause\n", caution.Render(fmt.Sprintf("paused by %s: %s", clean(of.GetPausedBy()), clean(of.GetPauseReason()))))
+	}
 	if len(times) == 0 {
-		_, err := fmt.Fprintln(w, "It does not tick: it is paused, or its times never come.")
+		_, err := fmt.Fprintln(w, "There is no next time.")
 		return err
 	}
 	t := table{headings: []string{"TIME", "IN"}}
 	for _, at := range times {
-		t.add(text(at.AsTime().In(Zone(zone)).Format(tickTime)), text(strings.TrimPrefix(in(now, at.AsTime()), "in ")))
+		t.add(text(at.AsTime().In(Zone(of.GetSettings().GetTimeZone())).Format(tickTime)), text(strings.TrimPrefix(in(now, at.AsTime()), "in ")))
 	}
 	return t.write(w)
 }
