@@ -1,6 +1,7 @@
 // Package cli is the command line of NthLayer: one file a command, each thin over a package that does the work.
 //
-// Exit codes: 0 all is well, 1 an error, 2 `team plan` found drift.
+// Exit codes: 0 all is well, 1 an error, 2 drift was found by `team plan`, or by an audit that was followed to its end
+// (`audit start --wait`, `audit schedule trigger --wait`, `audit watch`).
 package cli
 
 import (
@@ -11,6 +12,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +29,7 @@ const (
 	exitDrift = 2
 )
 
-// errDrift ends `team plan` with its own exit code; the plan that was shown says everything.
+// errDrift ends a comparison with its own exit code; what was shown of it says everything.
 var errDrift = errors.New("drift found")
 
 // Terminal is what the commands read from and write to.
@@ -92,26 +94,32 @@ Commands that talk to a system find it by --addr and NTHLAYER_ADDR, and else thr
 		Example: `  nthlayer demo                          see it work, on an example organisation
   nthlayer dev                           keep a whole system running on this machine
   nthlayer team plan sig-storage         what would change
-  nthlayer team reconcile sig-storage --wait`,
+  nthlayer team reconcile sig-storage --wait
+  nthlayer audit start --wait            compare every team`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
 	}
 	a.settings.Bind(root.PersistentFlags(), t.Environ)
 	root.AddCommand(
-		a.team(), a.run(), a.trail(), a.delivery(), a.dlq(), a.upstream(),
+		a.team(), a.run(), a.audit(), a.trail(), a.delivery(), a.dlq(), a.upstream(),
 		a.dev(), a.demo(), a.simulate(), a.migrate(), a.flow(),
 	)
 	return root
 }
 
 // outputFlag adds -o to a command.
-func (a *app) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.format, "output", "o", string(output.Table), "table, json or yaml")
-	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp)))
+func (a *app) outputFlag(cmd *cobra.Command) { a.formatFlag(cmd, output.Formats()) }
+
+// formatFlag adds -o with these formats, the usual one first.
+func (a *app) formatFlag(cmd *cobra.Command, formats []string) {
+	last := len(formats) - 1
+	words := strings.Join(formats[:last], ", ") + " or " + formats[last]
+	cmd.Flags().StringVarP(&a.format, "output", "o", formats[0], words)
+	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)))
 	beforeRun(cmd, func() error {
-		if !slices.Contains(output.Formats(), a.format) {
-			return fmt.Errorf("--output %s: must be table, json or yaml", a.format)
+		if !slices.Contains(formats, a.format) {
+			return fmt.Errorf("--output %s: must be %s", a.format, words)
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,13 +10,14 @@ import (
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
 func (a *app) team() *cobra.Command {
 	return group("team", "Show teams, plan, reconcile and pause them",
-		a.teamList(), a.teamGet(), a.teamPlan(), a.teamReconcile(), a.teamPause(), a.teamResume())
+		a.teamList(), a.teamGet(), a.teamPlan(), a.teamReconcile(), a.teamPause(), a.teamResume(), a.teamAutoReconcile())
 }
 
 func (a *app) teamList() *cobra.Command {
@@ -210,7 +212,7 @@ changes, and decides over again when the pause has ended. Plans and dry runs go 
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&duration, "for", 0, "how long, from 1m to 720h (required)")
+	spanFlag(cmd, &duration, "for", "how long, from 1m to 30d (required)")
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for those who find the team paused (required)")
 	must(cmd.MarkFlagRequired("for"))
 	must(cmd.MarkFlagRequired("reason"))
@@ -236,4 +238,46 @@ func (a *app) teamResume() *cobra.Command {
 			})
 		},
 	}
+}
+
+func (a *app) teamAutoReconcile() *cobra.Command {
+	const standard = "default"
+	modes := []string{audit.Observe, audit.Enforce, standard}
+	cmd := &cobra.Command{
+		Use:   "auto-reconcile TEAM observe|enforce|default",
+		Short: "Say what audits do when they find a team out of sync",
+		Long: `Say for one team what audits do when they find it out of sync, whatever they were told: observe changes nothing, enforce
+asks for a run. default takes that back: an audit does for the team what it was told to do.`,
+		Example: "  nthlayer team auto-reconcile sig-storage enforce",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 && slices.Contains(modes, args[1]) {
+				return nil
+			}
+			return fmt.Errorf("%s takes a team and one of observe, enforce and default; see %s --help", cmd.CommandPath(), cmd.CommandPath())
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return modes, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.completeTeams(cmd, args, typed)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req := &nthlayerv1.SetTeamAutoReconcileRequest{TeamId: args[0], AutoReconcile: args[1]}
+			if args[1] == standard {
+				req.AutoReconcile = ""
+			}
+			return a.withAPI(func(api *client.Client) error {
+				team, err := api.Teams.SetTeamAutoReconcile(cmd.Context(), req)
+				if err != nil {
+					return err
+				}
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), team)
+				}
+				return output.ShowTeam(a.Out, a.Now(), team)
+			})
+		},
+	}
+	a.outputFlag(cmd)
+	return cmd
 }

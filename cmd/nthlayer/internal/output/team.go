@@ -43,6 +43,13 @@ func ShowTeam(w io.Writer, now time.Time, team *nthlayerv1.Team) error {
 	if p := team.GetPause(); p != nil {
 		line("paused", fmt.Sprintf("until %s by %s: %s", p.GetUntil().AsTime().Local().Format(time.DateTime), clean(p.GetPausedBy()), clean(p.GetReason())))
 	}
+	switch team.GetAutoReconcile() {
+	case "":
+	case "enforce":
+		line("audits", "ask for a run when it is out of sync")
+	default:
+		line("audits", "change nothing of it")
+	}
 	if team.GetArchived() {
 		line("archived", "yes")
 	}

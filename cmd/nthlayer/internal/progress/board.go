@@ -94,8 +94,7 @@ func (b *board) lines(now time.Time) []string {
 		mark, took := " ", time.Duration(0)
 		switch s.status {
 		case "running":
-			spinner := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
-			mark, took = string(spinner[now.UnixMilli()/redrawEvery.Milliseconds()%int64(len(spinner))]), now.Sub(s.began)
+			mark, took = spin(now), now.Sub(s.began)
 		case "succeeded":
 			mark, took = good.Render("✓"), s.ended.Sub(s.began)
 		case "failed":
