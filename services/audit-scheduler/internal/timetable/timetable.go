@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	_ "time/tzdata" // the zones, also where the machine has none
 
 	"github.com/robfig/cron/v3"
 
