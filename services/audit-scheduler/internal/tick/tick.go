@@ -9,6 +9,7 @@ package tick
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -40,27 +41,34 @@ const batch = 100
 // Tick makes the audit of every schedule that is due. One schedule that fails does not hold up the others.
 func (t *Ticker) Tick(ctx context.Context) error {
 	now := t.Now()
+	failed := map[string]bool{} // they stay due
 	var errs []error
 	for {
-		due, err := t.Store.DueSchedules(ctx, now, batch)
+		limit := batch + len(failed)
+		due, err := t.Store.DueSchedules(ctx, now, limit)
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		failed := 0
 		for _, schedule := range due {
+			if failed[schedule.ScheduleID] {
+				continue
+			}
 			if err := t.one(ctx, schedule, now); err != nil {
 				t.Log.ErrorContext(ctx, "schedule did not tick", "schedule_id", schedule.ScheduleID, "error", err)
-				errs = append(errs, err)
-				failed++
+				errs = append(errs, fmt.Errorf("tick schedule %s: %w", schedule.ScheduleID, err))
+				failed[schedule.ScheduleID] = true
 			}
 		}
-		if len(due) < batch || failed > 0 {
+		if len(due) < limit {
 			return errors.Join(errs...)
 		}
 	}
 }
 
 func (t *Ticker) one(ctx context.Context, due store.Schedule, now time.Time) error {
+	if due.Unreadable != nil {
+		return due.Unreadable
+	}
 	table, err := timetable.Of(due.ScheduleID, due.Settings)
 	if err != nil {
 		return err
