@@ -229,7 +229,7 @@ func TestAudit_KilledAnywhere_TotalsAreTheSame(t *testing.T) {
 
 // A platform that is away makes teams unknown, and nothing else: what was found before stays.
 func TestAudit_PlatformAway_TeamsAreUnknownAndFindingsStay(t *testing.T) {
-	o := org.Generate(org.GenerateOptions{Teams: 100, People: 200, Seed: 5, MembersMin: 2, MembersMax: 6, Drifted: 30})
+	o := org.Generate(org.GenerateOptions{Teams: 50, People: 120, Seed: 5, MembersMin: 2, MembersMax: 6, Drifted: 20})
 	for name, platform := range map[string]struct {
 		fault  control.Fault
 		at     func(*rig) *control.Control
@@ -244,6 +244,7 @@ func TestAudit_PlatformAway_TeamsAreUnknownAndFindingsStay(t *testing.T) {
 		"PagerDuty in the middle": {control.Fault{Match: "GET /teams/*/members", Status: 503}, func(r *rig) *control.Control { return r.pagerduty.Control() }, "incomplete"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of the time is spent waiting for a breaker
 			r := start(t, o, 1, "NTHLAYER_AUDIT_PATIENCE=2s", "NTHLAYER_CATALOGUE_EVERY=1h")
 			before := r.audit(&nthlayerv1.StartAuditRequest{})
 			require.Equal(t, "succeeded", before.GetStatus(), before.GetSummary())
