@@ -6,6 +6,8 @@ package conduct
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -93,12 +95,13 @@ func (c *Conductor) Run(ctx context.Context) error {
 	}
 }
 
-// Move does what every audit waits for.
+// Move does what every audit waits for. One that cannot be moved does not hold up the others.
 func (c *Conductor) Move(ctx context.Context) error {
 	steps, err := c.store.AuditSteps(ctx)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, step := range steps {
 		if step.Scan {
 			err = c.scan(ctx, step.AuditID)
@@ -106,10 +109,10 @@ func (c *Conductor) Move(ctx context.Context) error {
 			err = c.end(ctx, step.AuditID)
 		}
 		if err != nil {
-			return err
+			errs = append(errs, fmt.Errorf("move audit %s along: %w", step.AuditID, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (c *Conductor) scan(ctx context.Context, auditID uuid.UUID) error {
