@@ -181,7 +181,8 @@ UPDATE audits SET
     teams_total = (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = @audit_id),
     reads_total = (
         SELECT count(*) FROM audit_teams LEFT JOIN links ON links.team_id = audit_teams.team_id
-        WHERE audit_teams.audit_id = @audit_id AND NOT coalesce((audit_teams.desired->>'archived')::boolean, false) AND (
+        WHERE audit_teams.audit_id = @audit_id AND (audit_teams.desired->>'archived')::boolean IS DISTINCT FROM true
+          AND audit_teams.desired IS NOT NULL AND (
             SELECT count(*) = 1 AND bool_and(@read = 'full' OR target_teams.members_at IS NULL) FROM target_teams
             WHERE target_teams.target_id = coalesce(links.target_id, nullif(audit_teams.desired->>'target_id', ''))
                OR links.target_id IS NULL AND coalesce(audit_teams.desired->>'target_id', '') = ''
