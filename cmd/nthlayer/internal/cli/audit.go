@@ -219,7 +219,9 @@ func (a *app) followAudit(ctx context.Context, api *client.Client, id string) er
 		return err
 	case a.forPeople():
 		fmt.Fprintln(a.Out)
-		err = output.ShowAuditOutcome(a.Out, ended)
+		if err = output.ShowAuditOutcome(a.Out, ended); err == nil {
+			fmt.Fprintf(a.Out, "\n%s\n", output.Faint("the whole report: nthlayer audit report "+id))
+		}
 	default:
 		err = output.Encode(a.Out, output.Format(a.format), ended)
 	}
