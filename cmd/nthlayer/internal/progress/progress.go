@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
@@ -50,7 +49,7 @@ func showLive(ctx context.Context, w io.Writer, width int, events Events) (strin
 	err := live(ctx, w, width, events, func(e *nthlayerv1.RunEvent) {
 		b.add(e)
 		ended = e.GetKind()
-	}, func(now time.Time) []string { return b.lines(now) })
+	}, b.lines)
 	if err != nil {
 		return "", err
 	}
