@@ -46,6 +46,11 @@ chaos: postgres ## Hurt a whole system for ten minutes and have it judged (NTHLA
 chaos-short: ## The same in three minutes, always with the same faults
 	@NTHLAYER_CHAOS_TIME=3m NTHLAYER_CHAOS_SEED=1 $(MAKE) chaos
 
+# Without the race detector: it would slow down what is measured.
+.PHONY: bench-audit
+bench-audit: postgres ## Time audits of a company and of a large fleet, with what the quotas allow beside each figure (8 minutes)
+	@go test ./cmd/nthlayer/e2e -run '^$$' -bench Audit -benchtime 1x -count=1 -timeout 30m
+
 .PHONY: lint
 lint: protodeps ## Check code, walls between packages, protos, and that the API did not break
 	@export PATH="$$(deploy/local/tools.sh | paste -sd:):$$PATH"; \

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Writes the flow as it is compiled into docs/architecture.md.
+# Writes the flows as they are compiled into docs/architecture.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec go run ./cmd/nthlayer flow graph --embed docs/architecture.md
+for flow in team.reconcile team.audit; do
+	go run ./cmd/nthlayer flow graph "$flow" --embed docs/architecture.md
+done

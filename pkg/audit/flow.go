@@ -95,6 +95,7 @@ type State struct {
 	TargetID string                     // set by resolve; empty: there is none
 	Read     []ownership.ObservedMember // set by observe: members as the target gave them just now; nil: they were known
 	Missed   bool                       // set by observe: they were taken for known, and are others
+	Unlisted string                     // set by observe: the target team's name, where the target's list does not have it
 	Plan     ownership.Plan             // set by compare, or by inspect where there was nothing to compare
 	Findings []Finding                  // set by inspect
 
@@ -216,6 +217,7 @@ func (f *Flow) observe(ctx context.Context, s *State) error {
 	var err error
 	if t.Name == "" { // not in the target's list
 		s.observed, err = f.parts.Target.Observe(ctx, t.ID)
+		s.Unlisted = s.observed.Name
 	} else {
 		s.observed.Members, err = f.parts.Target.Members(ctx, t.ID)
 	}

@@ -70,6 +70,7 @@ type SQS struct {
 	Endpoint           string `env:"NTHLAYER_SQS_ENDPOINT" doc:"the SQS endpoint; empty: AWS, with region and credentials as the AWS SDK finds them (AWS_REGION, task role)"`
 	ReconcileQueue     string `env:"NTHLAYER_RECONCILE_QUEUE" envDefault:"reconcile.fifo" doc:"the queue of runs"`
 	NotificationsQueue string `env:"NTHLAYER_NOTIFICATIONS_QUEUE" envDefault:"notifications.fifo" doc:"the queue of notifications"`
+	AuditQueue         string `env:"NTHLAYER_AUDIT_QUEUE" envDefault:"audit.fifo" doc:"the queue of the parts of audits"`
 }
 
 // Validate checks the endpoint and that the queues keep order.
@@ -78,6 +79,7 @@ func (s SQS) Validate() error {
 		CheckURL("NTHLAYER_SQS_ENDPOINT", s.Endpoint),
 		checkFIFO("NTHLAYER_RECONCILE_QUEUE", s.ReconcileQueue),
 		checkFIFO("NTHLAYER_NOTIFICATIONS_QUEUE", s.NotificationsQueue),
+		checkFIFO("NTHLAYER_AUDIT_QUEUE", s.AuditQueue),
 	)
 }
 

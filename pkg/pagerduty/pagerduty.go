@@ -6,6 +6,8 @@
 // again. What PagerDuty refuses comes back with a reason that says what to do, never as "not found" or "empty" when
 // something else was the matter.
 //
+// A Reader is the part that changes nothing, and reads the whole account in few calls.
+//
 // go-pagerduty gives the object types and the authenticated request. Its list, team and error helpers are not used:
 // they page by 25, leave out the team wrapper and drop the request body on a retry (go-pagerduty v1.8.0).
 package pagerduty

@@ -81,6 +81,11 @@ func (r *Reader) Members(ctx context.Context, targetID string) ([]ownership.Obse
 	return r.client.members(ctx, targetID)
 }
 
+// Observe is the Client's.
+func (r *Reader) Observe(ctx context.Context, targetID string) (ownership.Observed, error) {
+	return r.client.Observe(ctx, targetID)
+}
+
 // FindUsers is the Client's.
 func (r *Reader) FindUsers(ctx context.Context, emails []string) ([]ownership.User, error) {
 	return r.client.FindUsers(ctx, emails)

@@ -23,7 +23,7 @@ func TestReader_HasReadsAlone(t *testing.T) {
 	for method := range reader.Methods() {
 		methods = append(methods, method.Name)
 	}
-	require.ElementsMatch(t, []string{"FindTeams", "FindUsers", "Members", "Records", "Rotations", "Teams", "Users"}, methods)
+	require.ElementsMatch(t, []string{"FindTeams", "FindUsers", "Members", "Observe", "Records", "Rotations", "Teams", "Users"}, methods)
 	for field := range reader.Elem().Fields() {
 		require.False(t, field.IsExported() || field.Anonymous, "%s leads past the reads", field.Name)
 	}

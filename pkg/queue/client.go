@@ -20,6 +20,7 @@ type Config struct {
 	Endpoint           string `env:"NTHLAYER_SQS_ENDPOINT"`                                        // empty: AWS
 	ReconcileQueue     string `env:"NTHLAYER_RECONCILE_QUEUE" envDefault:"reconcile.fifo"`         // jobs, grouped by team
 	NotificationsQueue string `env:"NTHLAYER_NOTIFICATIONS_QUEUE" envDefault:"notifications.fifo"` // messages, grouped by channel
+	AuditQueue         string `env:"NTHLAYER_AUDIT_QUEUE" envDefault:"audit.fifo"`                 // parts of audits, each its own group
 }
 
 const (

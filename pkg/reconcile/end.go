@@ -321,7 +321,7 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 	if s.Desired != nil && s.Request.Desired == nil {
 		ending.Declared = s.Desired
 	}
-	s.teach(&ending)
+	s.teach(&ending, v.status == "")
 	if r.parts.Channel != "" && worthTelling(s, v) {
 		delivery, err := r.delivery(s, v, ending)
 		if err != nil {
@@ -332,8 +332,9 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 	return r.job.Ledger.Finish(ctx, ending)
 }
 
-// teach says what the run knows of the target team at its end, for the audits to come.
-func (s *State) teach(e *store.Ending) {
+// teach says what the run knows of the target team at its end, for the audits to come. What a run that was broken off saw
+// may be old by now.
+func (s *State) teach(e *store.Ending, whole bool) {
 	changed := slices.ContainsFunc(s.done(), func(c AppliedChange) bool { return c.Outcome == trail.Applied || c.Outcome == trail.Unknown })
 	switch {
 	case s.After != nil:
@@ -348,7 +349,7 @@ func (s *State) teach(e *store.Ending) {
 		if e.Touched == "" && s.Link != nil {
 			e.Touched = s.Link.TargetID
 		}
-	default:
+	case whole:
 		e.Seen = s.Observed
 	}
 }

@@ -40,6 +40,21 @@ type AuditRequest struct {
 	IgnoreOrphans  []string      `json:"ignore_orphans,omitempty"` // patterns of names
 }
 
+// Recipient is where something is told.
+type Recipient struct{ Medium, Channel string }
+
+// Recipients are those who are told of the audit, where it is told at all.
+func (r AuditRequest) Recipients() []Recipient {
+	var list []Recipient
+	if r.SlackChannel != "" {
+		list = append(list, Recipient{"slack", r.SlackChannel})
+	}
+	for _, address := range r.Emails {
+		list = append(list, Recipient{"email", address})
+	}
+	return list
+}
+
 // NewAudit is an audit to be made durable.
 type NewAudit struct {
 	ScheduleID  string     // empty: somebody asked for it

@@ -84,7 +84,7 @@ type Settled struct {
 
 // Settle writes what came of some teams of the part; with the last of them the part is done. A team whose target somebody
 // wrote about meanwhile is left to be compared again: what was compared is not so any more. One transaction.
-func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, cortexCalls, pagerDutyCalls int) (Settled, error) {
+func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, calls Calls) (Settled, error) {
 	var settled Settled
 	err := j.tx(ctx, "write what an audit found", func(q *db.Queries) error {
 		settled = Settled{}
@@ -110,7 +110,7 @@ func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, cortexCalls,
 				settled.Runs++
 			}
 		}
-		if err := j.count(ctx, q, current, settled.Runs, cortexCalls, pagerDutyCalls); err != nil {
+		if err := j.count(ctx, q, current, settled.Runs, calls); err != nil {
 			return err
 		}
 		left, err := q.OpenAuditTeams(ctx, db.OpenAuditTeamsParams{AuditID: j.Audit.AuditID, JobNo: int32(j.No)})
@@ -212,7 +212,7 @@ func (j *AuditJob) find(ctx context.Context, q *db.Queries, teams []AuditedTeam)
 	return saveFindings(ctx, q, j.Audit, compared, findings, false)
 }
 
-func (j *AuditJob) count(ctx context.Context, q *db.Queries, teams []AuditedTeam, runs, cortexCalls, pagerDutyCalls int) error {
+func (j *AuditJob) count(ctx context.Context, q *db.Queries, teams []AuditedTeam, runs int, calls Calls) error {
 	p := db.SettleAuditTeamsParams{AuditID: j.Audit.AuditID, TeamIds: []string{}}
 	reads := 0
 	for _, t := range teams {
@@ -232,6 +232,6 @@ func (j *AuditJob) count(ctx context.Context, q *db.Queries, teams []AuditedTeam
 	}
 	return q.CountAuditProgress(ctx, db.CountAuditProgressParams{
 		AuditID: j.Audit.AuditID, Teams: int32(n), Reads: int32(reads), Runs: int32(runs),
-		Cortex: int32(cortexCalls), Pagerduty: int32(pagerDutyCalls),
+		Cortex: int32(calls.Cortex), Pagerduty: int32(calls.PagerDuty),
 	})
 }

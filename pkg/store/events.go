@@ -208,6 +208,9 @@ func (h *EventHub) Subscribe(jobID uuid.UUID) (news <-chan struct{}, stop func()
 	}
 }
 
+// SubscribeAll is Subscribe to the news of everything.
+func (h *EventHub) SubscribeAll() (news <-chan struct{}, stop func()) { return h.Subscribe(uuid.Nil) }
+
 // Run listens until the context ends, and listens again when the connection breaks.
 func (h *EventHub) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -251,8 +254,10 @@ func (h *EventHub) listen(ctx context.Context) error {
 func (h *EventHub) tell(jobID uuid.UUID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for ch := range h.watchers[jobID] {
-		nudge(ch)
+	for _, of := range []uuid.UUID{jobID, uuid.Nil} {
+		for ch := range h.watchers[of] {
+			nudge(ch)
+		}
 	}
 }
 

@@ -61,7 +61,6 @@ func (j *AuditJob) Stage(ctx context.Context, teams []ownership.Desired) error {
 		}
 		p.TeamIds = append(p.TeamIds, text(t.TeamID))
 		p.Desired = append(p.Desired, encode(staged{t, ownership.NormalizeName(name)}))
-		p.Archived = append(p.Archived, t.Archived)
 	}
 	return j.tx(ctx, "stage teams", func(q *db.Queries) error { return q.StageTeams(ctx, p) })
 }
@@ -177,18 +176,29 @@ func orNone(list []string) []string {
 	return list
 }
 
+// Calls counts calls made to the platforms.
+type Calls struct{ Cortex, PagerDuty int }
+
+// Less is what was made since.
+func (c Calls) Less(before Calls) Calls {
+	return Calls{c.Cortex - before.Cortex, c.PagerDuty - before.PagerDuty}
+}
+
 // Snapshot is what the first part of an audit found out.
 type Snapshot struct {
-	Read, ReadReason            string // audit.Full or Incremental, and why it is full although less was asked for
-	TargetsListed, UsersListed  bool
-	Teams, Members              int // of the source, in scope or not
-	CortexCalls, PagerDutyCalls int
+	Read, ReadReason           string // audit.Full or Incremental, and why it is full although less was asked for
+	TargetsListed, UsersListed bool
+	Teams, Members             int // of the source, in scope or not
+	Calls                      Calls
 }
 
 // EndSnapshot lets the audit go on with its teams: those of the snapshot, and those with a link that the source does not
 // declare any more. One transaction.
 func (j *AuditJob) EndSnapshot(ctx context.Context, snapshot Snapshot) error {
 	return j.tx(ctx, "end a snapshot", func(q *db.Queries) error {
+		if err := q.UnstageArchived(ctx, j.Audit.AuditID); err != nil {
+			return err
+		}
 		linked, err := q.LinkedTeams(ctx, j.Audit.AuditID)
 		if err != nil {
 			return err
@@ -205,9 +215,7 @@ func (j *AuditJob) EndSnapshot(ctx context.Context, snapshot Snapshot) error {
 		}); err != nil {
 			return err
 		}
-		if err := q.AddAuditCalls(ctx, db.AddAuditCallsParams{
-			AuditID: j.Audit.AuditID, Cortex: int32(snapshot.CortexCalls), Pagerduty: int32(snapshot.PagerDutyCalls),
-		}); err != nil {
+		if err := j.spent(ctx, q, snapshot.Calls); err != nil {
 			return err
 		}
 		return j.end(ctx, q)
@@ -215,7 +223,7 @@ func (j *AuditJob) EndSnapshot(ctx context.Context, snapshot Snapshot) error {
 }
 
 // FailSnapshot gives the snapshot up: every team in scope is unknown. One transaction.
-func (j *AuditJob) FailSnapshot(ctx context.Context, cortexCalls, pagerDutyCalls int, reason, message string) error {
+func (j *AuditJob) FailSnapshot(ctx context.Context, calls Calls, reason, message string) error {
 	return j.tx(ctx, "give a snapshot up", func(q *db.Queries) error {
 		known, err := q.KnownTeams(ctx)
 		if err != nil {
@@ -224,15 +232,19 @@ func (j *AuditJob) FailSnapshot(ctx context.Context, cortexCalls, pagerDutyCalls
 		if err := j.stageOnly(ctx, q, known); err != nil {
 			return err
 		}
-		if err := q.AddAuditCalls(ctx, db.AddAuditCallsParams{
-			AuditID: j.Audit.AuditID, Cortex: int32(cortexCalls), Pagerduty: int32(pagerDutyCalls),
-		}); err != nil {
+		if err := j.spent(ctx, q, calls); err != nil {
 			return err
 		}
 		if err := q.FailSnapshot(ctx, db.FailSnapshotParams{AuditID: j.Audit.AuditID, Reason: reason, Message: text(message)}); err != nil {
 			return err
 		}
 		return j.end(ctx, q)
+	})
+}
+
+func (j *AuditJob) spent(ctx context.Context, q *db.Queries, calls Calls) error {
+	return q.AddAuditCalls(ctx, db.AddAuditCallsParams{
+		AuditID: j.Audit.AuditID, Cortex: int32(calls.Cortex), Pagerduty: int32(calls.PagerDuty),
 	})
 }
 

@@ -18,11 +18,14 @@ type Outbox struct {
 	pause  time.Duration
 }
 
-// NewOutbox maps the outbox's logical queues to real ones. pause is how long a run may wait for a worker before it is
-// announced again; it doubles with each announcement.
-func (s *Store) NewOutbox(reconcileQueue, notificationsQueue string, pause time.Duration) *Outbox {
+// Queues are the real queues behind the outbox's logical ones.
+type Queues struct{ Reconcile, Notifications, Audit string }
+
+// NewOutbox is the outbox with its queues. pause is how long a run may wait for a worker before it is announced again; it
+// doubles with each announcement.
+func (s *Store) NewOutbox(q Queues, pause time.Duration) *Outbox {
 	return &Outbox{store: s, pause: pause, queues: map[string]string{
-		ReconcileQueue: reconcileQueue, NotificationsQueue: notificationsQueue,
+		ReconcileQueue: q.Reconcile, NotificationsQueue: q.Notifications, AuditQueue: q.Audit,
 	}}
 }
 

@@ -126,7 +126,7 @@ func TestTransactions_AreBoundedByTheServer(t *testing.T) {
 
 func TestAnnounce_WorkerGone_IsNotWaitedForLongerEachTime(t *testing.T) {
 	s, db := open(t)
-	o := s.NewOutbox("reconcile.fifo", "notifications.fifo", 10*time.Second)
+	o := s.NewOutbox(store.Queues{Reconcile: "reconcile.fifo", Notifications: "notifications.fifo", Audit: "audit.fifo"}, 10*time.Second)
 	id := accept(t, s, "payments")
 	claim(t, s, id)
 	exec(t, db, "UPDATE leases SET until = now() - interval '1 second'")

@@ -52,6 +52,7 @@ type Schedule struct {
 	CreatedBy    string
 	UpdatedAt    time.Time
 	UpdatedBy    string
+	Unreadable   error // of DueSchedules only: why the settings cannot be read; nil: they can
 }
 
 // CreateSchedule adds a schedule. An id that is taken is a Conflict, unless its settings are the same.
@@ -127,10 +128,18 @@ func (s *Store) ResumeSchedule(ctx context.Context, id string, next time.Time, w
 	return s.Schedule(ctx, id)
 }
 
-// DueSchedules lists schedules that should have ticked by a time.
+// DueSchedules lists schedules that should have ticked by a time. One that cannot be read says so, and hides no other.
 func (s *Store) DueSchedules(ctx context.Context, at time.Time, limit int) ([]Schedule, error) {
 	rows, err := s.q.DueSchedules(ctx, db.DueSchedulesParams{At: &at, PageSize: int32(limit)})
-	return schedulesFrom(rows, wrap(err, "list due schedules"))
+	if err != nil {
+		return nil, wrap(err, "list due schedules")
+	}
+	schedules := make([]Schedule, len(rows))
+	for i, row := range rows {
+		schedules[i], err = scheduleFrom(row)
+		schedules[i].Unreadable = err
+	}
+	return schedules, nil
 }
 
 // Tick makes the audit of a schedule's tick and moves the schedule on, in one transaction: of several who do, one does it.
@@ -140,6 +149,11 @@ func (s *Store) Tick(ctx context.Context, due Schedule, tickAt, next time.Time, 
 		made = nil
 		id, err := newID()
 		if err != nil {
+			return err
+		}
+		if _, err := q.LockSchedule(ctx, due.ScheduleID); errors.Is(err, pgx.ErrNoRows) { // before looking: Trigger may be at it
+			return nil
+		} else if err != nil {
 			return err
 		}
 		moved := db.MoveScheduleParams{ScheduleID: due.ScheduleID, Due: *due.NextTickAt, TickAt: tickAt, NextTickAt: &next}

@@ -416,7 +416,7 @@ func drainAll(t *testing.T, o *store.Outbox) (sent []queue.Message) {
 
 func TestOutbox_SentOnce_FailedStays(t *testing.T) {
 	s, db := open(t)
-	o := s.NewOutbox("r.fifo", "n.fifo", time.Second)
+	o := s.NewOutbox(store.Queues{Reconcile: "r.fifo", Notifications: "n.fifo", Audit: "a.fifo"}, time.Second)
 	accept(t, s, "a")
 	accept(t, s, "b")
 	away := fault.New(fault.Unavailable, "away", nil)
@@ -437,7 +437,7 @@ func TestOutbox_RelaysBesideEachOther_ShareTheRows(t *testing.T) {
 	for i := range 50 {
 		accept(t, s, fmt.Sprint("t", i))
 	}
-	o := s.NewOutbox("r.fifo", "n.fifo", time.Second)
+	o := s.NewOutbox(store.Queues{Reconcile: "r.fifo", Notifications: "n.fifo", Audit: "a.fifo"}, time.Second)
 	var seen sync.Map
 	var all sync.WaitGroup
 	for range 4 {
@@ -466,7 +466,7 @@ func TestOutbox_RelaysBesideEachOther_ShareTheRows(t *testing.T) {
 // A queue that lost everything loses nothing: who waits is announced again, with a new deduplication id.
 func TestAnnounce_OnlyRunsThatNobodyWorksOn(t *testing.T) {
 	s, db := open(t)
-	o := s.NewOutbox("r.fifo", "n.fifo", time.Minute)
+	o := s.NewOutbox(store.Queues{Reconcile: "r.fifo", Notifications: "n.fifo", Audit: "a.fifo"}, time.Minute)
 	lost, worked, ended, crashed := accept(t, s, "lost"), accept(t, s, "worked"), accept(t, s, "ended"), accept(t, s, "crashed")
 	claim(t, s, worked)
 	require.NoError(t, claim(t, s, ended).Finish(t.Context(), store.Ending{Status: store.Succeeded, Sync: ownership.InSync}))

@@ -33,6 +33,7 @@ type Team struct {
 	SyncStatusSince time.Time
 	LastJobID       uuid.NullUUID
 	SourceReadAt    *time.Time
+	AutoReconcile   string // what audits do when they find it out of sync; empty: what they are told
 	Link            *Link
 }
 
@@ -133,6 +134,7 @@ func teamFrom(row db.ListTeamsRow) (Team, error) {
 		TeamID: row.Team.TeamID, Name: row.Team.Name, Archived: row.Team.Archived, MemberCount: int(row.Team.MemberCount),
 		SyncStatus: ownership.SyncStatus(row.Team.SyncStatus), SyncStatusSince: row.Team.SyncStatusSince,
 		LastJobID: row.Team.LastJobID, SourceReadAt: row.Team.SourceReadAt,
+		AutoReconcile: row.Team.AutoReconcile,
 	}
 	if row.TargetID != nil {
 		t.Link = &Link{Source: *row.Source, SourceID: *row.LinkSourceID, Target: *row.Target, TargetID: *row.TargetID, LinkedAt: *row.LinkedAt}

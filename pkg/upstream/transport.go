@@ -209,7 +209,7 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body func() (io
 		data, err = readWhole(response, t.cfg.MaxBody)
 		data = hide(response, data, used)
 	}
-	record(ctx, req, at, response)
+	record(ctx, t.cfg.Platform, req, at, response)
 	o := t.judge(req, response, data, err)
 	o.used = used
 	if response != nil {

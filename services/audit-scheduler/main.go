@@ -1,4 +1,4 @@
-// Command audit-scheduler keeps the schedules of audits. There are none yet: it is up, healthy, and says so.
+// Command audit-scheduler keeps the schedules of audits, starts those that are due, and moves audits along.
 package main
 
 import (

@@ -118,7 +118,7 @@ func (m *messages) start(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	return client.Ensure(ctx, queue.Layout{}, "reconcile.fifo", "notifications.fifo")
+	return client.Ensure(ctx, queue.Layout{}, "reconcile.fifo", "notifications.fifo", "audit.fifo")
 }
 
 func (m *messages) kill() error {

@@ -44,7 +44,7 @@ func comma(i int) string {
 }
 
 // company is the real ownership data of a company-sized organisation, where it lies beside the repository.
-func company(t *testing.T) *org.Org {
+func company(t testing.TB) *org.Org {
 	file, err := os.Open(filepath.Join("..", "..", "..", "..", "shared", "data", "kubernetes-org.json"))
 	if os.IsNotExist(err) {
 		t.Skip("the company-sized data set is not beside the repository (shared/data/kubernetes-org.json); TestFleet_Generated runs the same on a generated one")

@@ -112,7 +112,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // rig is a running system with the platforms in the test's hands.
 type rig struct {
-	t         *testing.T
+	t         testing.TB
 	system    *system.System
 	info      system.Info
 	client    *client.Client
@@ -125,13 +125,13 @@ type rig struct {
 }
 
 // start brings the system up with an organisation. env goes to the services.
-func start(t *testing.T, o *org.Org, workers int, env ...string) *rig {
+func start(t testing.TB, o *org.Org, workers int, env ...string) *rig {
 	t.Helper()
 	return startOn(t, testkit.Postgres(t), o, workers, env...)
 }
 
 // startOn is start on a database; empty: the system has a PostgreSQL of its own.
-func startOn(t *testing.T, database string, o *org.Org, workers int, env ...string) *rig {
+func startOn(t testing.TB, database string, o *org.Org, workers int, env ...string) *rig {
 	t.Helper()
 	bin, err := binaries()
 	require.NoError(t, err)
@@ -309,8 +309,30 @@ func (r *rig) writes() int {
 // pd speaks to PagerDuty as a person with the API key would.
 func (r *rig) pd(method, path, body string) {
 	r.t.Helper()
+	r.as(credential, method, path, body)
+}
+
+// manual is the API key of a person who changes PagerDuty by hand: not the services' own.
+const manual = "somebody-elses-key"
+
+// byHand speaks to PagerDuty as a person with a key of their own would.
+func (r *rig) byHand(method, path, body string) {
+	r.t.Helper()
+	var state struct{ Users []struct{ ID, Role string } }
+	r.state(r.pagerduty, &state)
+	for _, u := range state.Users {
+		if u.Role == "user" || u.Role == "admin" {
+			r.pagerduty.SetUserTokens(map[string]string{manual: u.ID})
+			break
+		}
+	}
+	r.as(manual, method, path, body)
+}
+
+func (r *rig) as(key, method, path, body string) {
+	r.t.Helper()
 	request := httptest.NewRequest(method, path, strings.NewReader(body))
-	request.Header.Set("Authorization", "Token token="+credential)
+	request.Header.Set("Authorization", "Token token="+key)
 	request.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
 	r.pagerduty.ServeHTTP(answer, request)

@@ -14,8 +14,9 @@ import (
 
 // Bounds of what the platforms would take, and of what a simulator should hold in memory.
 const (
-	maxPeople      = 50_000
-	maxTeams       = 20_000
+	MaxPeople = 100_000 // the largest fleet that is tried has 60,000 people on 10,000 teams
+	MaxTeams  = 20_000
+
 	maxMemberships = 1_000_000
 	maxName        = 100  // PagerDuty: names of users and teams
 	maxTag         = 200  // also handles
@@ -33,10 +34,10 @@ var (
 // Validate checks that the document can be held: bounded, without doubles, and every handle and tag in it known.
 func (o *Org) Validate() error {
 	switch {
-	case len(o.People) > maxPeople:
-		return fault.Field("people", fmt.Sprintf("must not be more than %d", maxPeople))
-	case len(o.Teams) > maxTeams:
-		return fault.Field("teams", fmt.Sprintf("must not be more than %d", maxTeams))
+	case len(o.People) > MaxPeople:
+		return fault.Field("people", fmt.Sprintf("must not be more than %d", MaxPeople))
+	case len(o.Teams) > MaxTeams:
+		return fault.Field("teams", fmt.Sprintf("must not be more than %d", MaxTeams))
 	}
 	v := &validator{handles: map[string]bool{}, tags: map[string]*Team{}, ids: map[string]bool{}}
 	for _, check := range []func(*Org) error{v.people, v.teams, v.drift, v.extraTeams} {
@@ -178,8 +179,8 @@ func (v *validator) drift(o *Org) error {
 }
 
 func (v *validator) extraTeams(o *Org) error {
-	if len(o.PagerDuty.Extra) > maxTeams {
-		return fault.Field("pagerduty.extra", fmt.Sprintf("must not be more than %d", maxTeams))
+	if len(o.PagerDuty.Extra) > MaxTeams {
+		return fault.Field("pagerduty.extra", fmt.Sprintf("must not be more than %d", MaxTeams))
 	}
 	for i, t := range o.PagerDuty.Extra {
 		at := fmt.Sprintf("pagerduty.extra[%d]", i)

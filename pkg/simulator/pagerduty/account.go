@@ -22,11 +22,19 @@ type account struct {
 	schedules map[string]*schedule
 	schedIDs  []string
 	created   int // teams and users made through the API, for their ids
+	trail     trail
 }
 
 type user struct {
 	id, name, email, role string
+	words                 string          // name and address in lower case, for searches
 	teams                 map[string]bool // ids; kept in step with the teams' members
+}
+
+// rename keeps what searches look at in step.
+func (u *user) rename(name, email string) {
+	u.name, u.email = name, email
+	u.words = strings.ToLower(name + "\n" + email)
 }
 
 type team struct {
@@ -57,6 +65,7 @@ type policy struct {
 type schedule struct {
 	id, name string
 	users    []string
+	policies []*policy // that page it, by their ids
 }
 
 func newAccount() *account {
@@ -165,19 +174,21 @@ func (a *account) paged(p *policy) []string {
 	return users
 }
 
-// adopt puts everybody whom a policy pages on the policy's team, as PagerDuty does.
-func (a *account) adopt(now time.Time, keep time.Duration, p *policy) {
+// adopt puts everybody whom a policy pages on the policy's team, as PagerDuty does, and says whom it put there.
+func (a *account) adopt(now time.Time, keep time.Duration, p *policy) (joined []*user) {
 	t := a.teams[p.teamID]
 	if t == nil {
-		return
+		return nil
 	}
 	t.write(now, keep, func() {
 		for _, id := range a.paged(p) {
 			if u := a.users[id]; u != nil && t.index(id) < 0 && !stakeholder(u.role) {
 				t.put(u, "")
+				joined = append(joined, u)
 			}
 		}
 	})
+	return joined
 }
 
 func (a *account) addUser(u *user) {

@@ -14,11 +14,19 @@ import (
 
 type callerKey struct{}
 
-// callerID is the id of the user whose key a request carries; empty: the account's own key, which has no user.
-func callerID(r *http.Request) string {
-	id, _ := r.Context().Value(callerKey{}).(string)
-	return id
+// caller is who makes a request.
+type caller struct {
+	userID string // empty: the account's own key, which has no user
+	token  string
 }
+
+func callerOf(r *http.Request) caller {
+	c, _ := r.Context().Value(callerKey{}).(caller)
+	return c
+}
+
+// callerID is the id of the user whose key a request carries; empty: the account's own key, which has no user.
+func callerID(r *http.Request) string { return callerOf(r).userID }
 
 // SetUserTokens replaces the API keys of users: token → the user's id or e-mail address. A key of a user acts with that
 // user's rights. The account's own token may be given to a user as well. A key of somebody who is not in the account
@@ -66,12 +74,12 @@ func (s *Server) authenticated(next http.Handler) http.Handler {
 		if !ok {
 			given, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		}
-		caller, known := s.whose(given)
+		userID, known := s.whose(given)
 		if !ok || !known {
 			reply(w, http.StatusUnauthorized, failure(2006, "The request was not authenticated"))
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{userID, given})))
 	})
 }
 
@@ -103,8 +111,12 @@ func (s *Server) mayManage(r *http.Request, t *team) bool {
 
 // mayManageUsers: that is for admins, and for each their own.
 func (s *Server) mayManageUsers(r *http.Request, userID string) bool {
-	caller := callerID(r)
-	return caller == "" || caller == userID || slices.Contains([]string{roleOwner, roleAdmin}, s.callerRole(r))
+	return s.isAdmin(r) || callerID(r) == userID
+}
+
+// isAdmin: the account's key, and those of its owner and its admins.
+func (s *Server) isAdmin(r *http.Request) bool {
+	return callerID(r) == "" || slices.Contains([]string{roleOwner, roleAdmin}, s.callerRole(r))
 }
 
 func (s *Server) callerRole(r *http.Request) string {

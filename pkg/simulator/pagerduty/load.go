@@ -13,7 +13,9 @@ import (
 func (s *Server) LoadOrg(o *org.Org) error {
 	from, a := o.Observed(), newAccount()
 	for _, u := range from.Users {
-		a.users[u.ID] = &user{id: u.ID, name: squeeze(u.Name), email: u.Email, role: u.Role, teams: map[string]bool{}}
+		loaded := &user{id: u.ID, role: u.Role, teams: map[string]bool{}}
+		loaded.rename(squeeze(u.Name), u.Email)
+		a.users[u.ID] = loaded
 		a.emails[strings.ToLower(u.Email)] = u.ID
 		a.userOrder = append(a.userOrder, u.ID)
 	}
@@ -36,6 +38,11 @@ func (s *Server) LoadOrg(o *org.Org) error {
 	}
 	for _, order := range [][]string{a.userOrder, a.teamOrder, a.schedIDs, a.policyIDs} {
 		slices.Sort(order)
+	}
+	for _, id := range a.policyIDs {
+		for _, schedule := range a.policies[id].schedules {
+			a.schedules[schedule].policies = append(a.schedules[schedule].policies, a.policies[id])
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -47,9 +47,17 @@ func (s *Server) putMember(r *http.Request) (int, any) {
 	if stakeholder(u.role) {
 		return invalid("User cannot be added to a team: read only users cannot join teams")
 	}
+	was := t.index(u.id) >= 0
 	t.write(s.now(), s.stale(), func() {
-		if effect := t.put(u, body.Role); effect != "" {
-			control.Effect(r.Context(), effect)
+		effect := t.put(u, body.Role)
+		if effect == "" {
+			return
+		}
+		control.Effect(r.Context(), effect)
+		if was {
+			s.record(r, roleChange(t, u))
+		} else {
+			s.record(r, joining(t, u))
 		}
 	})
 	return http.StatusNoContent, nil
@@ -70,9 +78,11 @@ func (s *Server) removeMember(r *http.Request) (int, any) {
 	if s.account.holding(t.id, t.members[i].userID) != "" {
 		return invalid("User cannot be removed as they belong to an escalation policy on this team")
 	}
-	control.Effect(r.Context(), "remove_member "+t.id+" "+t.members[i].userID)
+	u := s.account.users[t.members[i].userID]
+	control.Effect(r.Context(), "remove_member "+t.id+" "+u.id)
+	s.record(r, leaving(t, u))
 	t.write(s.now(), s.stale(), func() {
-		delete(s.account.users[t.members[i].userID].teams, t.id)
+		delete(u.teams, t.id)
 		t.members = slices.Delete(t.members, i, i+1)
 	})
 	return http.StatusNoContent, nil

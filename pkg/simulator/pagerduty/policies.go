@@ -52,11 +52,7 @@ func (s *Server) showSchedule(v *schedule) object {
 	for _, id := range v.users {
 		users = append(users, reference(s.account.users[id]))
 	}
-	for _, id := range s.account.policyIDs {
-		p := s.account.policies[id]
-		if !slices.Contains(p.schedules, v.id) {
-			continue
-		}
+	for _, p := range v.policies {
 		policies = append(policies, object{"id": p.id, "type": "escalation_policy_reference", "summary": p.name})
 		if t := s.account.teams[p.teamID]; t != nil {
 			teams = append(teams, object{"id": t.id, "type": "team_reference", "summary": t.name})
@@ -74,10 +70,7 @@ func (s *Server) listSchedules(r *http.Request) (int, any) {
 	var rows []*schedule
 	for _, id := range s.account.schedIDs {
 		v := s.account.schedules[id]
-		onTeam := len(teams) == 0 || slices.ContainsFunc(s.account.policyIDs, func(id string) bool {
-			p := s.account.policies[id]
-			return slices.Contains(teams, p.teamID) && slices.Contains(p.schedules, v.id)
-		})
+		onTeam := len(teams) == 0 || slices.ContainsFunc(v.policies, func(p *policy) bool { return slices.Contains(teams, p.teamID) })
 		if onTeam && strings.Contains(strings.ToLower(v.name), query) {
 			rows = append(rows, v)
 		}
@@ -105,7 +98,9 @@ func (s *Server) attachPolicy(r *http.Request) (int, any) {
 		return http.StatusBadRequest, object{"error": object{"code": 2001, "message": "Escalation Policy has already been taken", "errors": nil}}
 	}
 	p.teamID = t.id
-	s.account.adopt(s.now(), s.stale(), p)
+	if joined := s.account.adopt(s.now(), s.stale(), p); len(joined) > 0 {
+		s.record(r, joining(t, joined...))
+	}
 	return http.StatusNoContent, nil
 }
 

@@ -1,10 +1,11 @@
 // Package pagerduty is a PagerDuty REST API in memory, faithful where a client can tell: paths, envelopes, paging,
 // errors, quota and its headers, keys of users with their rights, roles that base roles fix, users whom escalation
-// policies hold, and reads that lag writes. docs/simulators.md describes what it has and how to control it.
+// policies hold, reads that lag writes, and an audit trail of what was written. docs/simulators.md describes what it has and how to control it.
 package pagerduty
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -100,6 +101,8 @@ func (s *Server) routes() *http.ServeMux {
 		"GET /schedules":                s.listSchedules,
 		"GET /schedules/{id}":           s.getSchedule,
 		"GET /v3/schedules/{id}":        s.getNewSchedule,
+
+		"GET /audit/records": s.listRecords,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) // before the lock: clients may be slow
@@ -120,6 +123,14 @@ func (s *Server) routes() *http.ServeMux {
 	return mux
 }
 
+type requestKey struct{}
+
+// requestID is the id of the answer to a request.
+func requestID(r *http.Request) string {
+	id, _ := r.Context().Value(requestKey{}).(string)
+	return id
+}
+
 // identified gives each answer the id that support asks for.
 func (s *Server) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -128,7 +139,7 @@ func (s *Server) identified(next http.Handler) http.Handler {
 		id := fmt.Sprintf("%032x", s.requests)
 		s.mu.Unlock()
 		w.Header().Set("X-Request-Id", id)
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, id)))
 	})
 }
 

@@ -42,10 +42,18 @@ func newAccount(t *testing.T) *account {
 // ask makes a request with a token.
 func (a *account) ask(token, method, path, body string) *httptest.ResponseRecorder {
 	a.t.Helper()
+	return a.serve(a.request(token, method, path, body))
+}
+
+func (a *account) request(token, method, path, body string) *http.Request {
 	request := httptest.NewRequest(method, path, strings.NewReader(body))
 	if token != "" {
 		request.Header.Set("Authorization", "Token token="+token)
 	}
+	return request
+}
+
+func (a *account) serve(request *http.Request) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	a.server.ServeHTTP(answer, request)
 	return answer
@@ -142,8 +150,12 @@ func (a *account) create(token string) string {
 func TestLists_BeyondRowTenThousand_AreRefused(t *testing.T) {
 	a := newAccount(t)
 	for query, want := range map[string]int{
-		"offset=9900&limit=100": 200, "offset=9901&limit=100": 400, "offset=9223372036854775807": 400, "offset=-1": 400, "limit=many": 400,
+		"offset=9900&limit=100": 200, "offset=9901&limit=100": 400, "offset=9975": 200, "offset=9976": 400, "offset=9900&limit=500": 200,
+		"offset=9901&limit=500": 400, "offset=9223372036854775807": 400, "offset=-1": 400, "limit=many": 400,
 	} {
-		require.Equal(t, want, a.ask("key", "GET", "/teams?"+query, "").Code, query)
+		for _, list := range []string{"/teams", "/teams/PSRE001/members", "/users", "/users?query=a", "/escalation_policies", "/schedules"} {
+			path, filter, _ := strings.Cut(list, "?")
+			require.Equal(t, want, a.ask("key", "GET", path+"?"+filter+"&"+query, "").Code, "%s %s", list, query)
+		}
 	}
 }

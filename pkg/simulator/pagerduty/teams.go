@@ -114,8 +114,10 @@ func (s *Server) createTeam(r *http.Request) (int, any) {
 	t := &team{id: s.account.newID("team"), defaultRole: "manager", createdAt: s.now()}
 	body.applyTo(t)
 	s.account.addTeam(t)
+	s.record(r, change{action: actionCreate, root: teamReference(t), fields: t.fields(nil)})
 	if u := s.account.users[callerID(r)]; u != nil {
 		t.write(s.now(), s.stale(), func() { t.put(u, "manager") })
+		s.record(r, joining(t, u))
 	}
 	control.Effect(r.Context(), "create_team "+t.id+" "+t.name)
 	return http.StatusCreated, object{"team": s.showTeam(t)}
@@ -144,8 +146,9 @@ func (s *Server) updateTeam(r *http.Request) (int, any) {
 	t.write(s.now(), s.stale(), func() {
 		before := *t
 		body.applyTo(t)
-		if t.name != before.name || t.description != before.description || t.defaultRole != before.defaultRole {
+		if changed := t.fields(&before); len(changed) > 0 {
 			control.Effect(r.Context(), "update_team "+t.id)
+			s.record(r, change{action: actionUpdate, root: teamReference(t), fields: changed})
 		}
 	})
 	return http.StatusOK, object{"team": s.showTeam(t)}
@@ -153,7 +156,8 @@ func (s *Server) updateTeam(r *http.Request) (int, any) {
 
 func (s *Server) deleteTeam(r *http.Request) (int, any) {
 	id := r.PathValue("id")
-	if s.account.teams[id] == nil {
+	t := s.account.teams[id]
+	if t == nil {
 		return notFound()
 	}
 	if !s.mayMakeTeams(r) {
@@ -165,6 +169,7 @@ func (s *Server) deleteTeam(r *http.Request) (int, any) {
 		}
 	}
 	s.account.deleteTeam(id)
+	s.record(r, change{action: actionDelete, root: teamReference(t)})
 	control.Effect(r.Context(), "delete_team "+id)
 	return http.StatusNoContent, nil
 }

@@ -30,13 +30,16 @@ func (s *Server) showUser(u *user) object {
 func (s *Server) listUsers(r *http.Request) (int, any) {
 	query := strings.ToLower(r.URL.Query().Get("query"))
 	teams := r.URL.Query()["team_ids[]"]
+	if query == "" && len(teams) == 0 { // the whole list is walked page by page, and may be long
+		return page(r, "users", s.account.userOrder, func(id string) any { return s.showUser(s.account.users[id]) })
+	}
 	var rows []*user
 	for _, id := range s.account.userOrder {
 		u := s.account.users[id]
 		if len(teams) > 0 && !slices.ContainsFunc(teams, func(id string) bool { return u.teams[id] }) {
 			continue
 		}
-		if query == "" || strings.Contains(strings.ToLower(u.name), query) || strings.Contains(strings.ToLower(u.email), query) {
+		if query == "" || strings.Contains(u.words, query) {
 			rows = append(rows, u)
 		}
 	}
@@ -95,11 +98,13 @@ func (s *Server) createUser(r *http.Request) (int, any) {
 	if body.Name == nil || body.Email == nil {
 		return invalid("Name and Email can't be blank")
 	}
-	u := &user{id: s.account.newID("user"), name: *body.Name, email: *body.Email, role: "user", teams: map[string]bool{}}
+	u := &user{id: s.account.newID("user"), role: "user", teams: map[string]bool{}}
+	u.rename(*body.Name, *body.Email)
 	if body.Role != nil {
 		u.role = *body.Role
 	}
 	s.account.addUser(u)
+	s.record(r, change{action: actionCreate, root: reference(u), fields: u.fields(nil)})
 	return http.StatusCreated, object{"user": s.showUser(u)}
 }
 
@@ -115,16 +120,20 @@ func (s *Server) updateUser(r *http.Request) (int, any) {
 	if status != 0 {
 		return status, answer
 	}
+	before := *u
 	if body.Name != nil {
-		u.name = *body.Name
+		u.rename(*body.Name, u.email)
 	}
 	if body.Email != nil {
 		delete(s.account.emails, strings.ToLower(u.email))
-		u.email = *body.Email
+		u.rename(u.name, *body.Email)
 		s.account.emails[strings.ToLower(u.email)] = u.id
 	}
 	if body.Role != nil {
 		u.role = *body.Role
+	}
+	if changed := u.fields(&before); len(changed) > 0 {
+		s.record(r, change{action: actionUpdate, root: reference(u), fields: changed})
 	}
 	return http.StatusOK, object{"user": s.showUser(u)}
 }
@@ -155,5 +164,6 @@ func (s *Server) deleteUser(r *http.Request) (int, any) {
 	if i, found := slices.BinarySearch(s.account.userOrder, u.id); found {
 		s.account.userOrder = slices.Delete(s.account.userOrder, i, i+1)
 	}
+	s.record(r, change{action: actionDelete, root: reference(u)})
 	return http.StatusNoContent, nil
 }

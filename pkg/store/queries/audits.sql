@@ -151,13 +151,17 @@ FROM again JOIN audits ON audits.audit_id = again.audit_id;
 DELETE FROM audit_teams WHERE audit_id = @audit_id;
 
 -- name: StageTeams :exec
--- An archived team concerns an audit only where something on the target still stands for it.
 INSERT INTO audit_teams (audit_id, team_id, desired)
-SELECT @audit_id, team.team_id, team.desired FROM (
-    SELECT unnest(@team_ids::text[]) AS team_id, unnest(@desired::jsonb[]) AS desired, unnest(@archived::boolean[]) AS archived
-) AS team
-WHERE NOT team.archived OR EXISTS (SELECT FROM links WHERE links.team_id = team.team_id)
+SELECT @audit_id, unnest(@team_ids::text[]), unnest(@desired::jsonb[])
 ON CONFLICT (audit_id, team_id) DO UPDATE SET desired = excluded.desired;
+
+-- name: UnstageArchived :exec
+-- An archived team concerns an audit only where something on the target still stands for it.
+DELETE FROM audit_teams
+WHERE audit_teams.audit_id = @audit_id AND (audit_teams.desired->>'archived')::boolean
+  AND NOT EXISTS (SELECT FROM links WHERE links.team_id = audit_teams.team_id)
+  AND NOT EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = audit_teams.desired->>'target_id'
+    OR coalesce(audit_teams.desired->>'target_id', '') = '' AND target_teams.name_key = audit_teams.desired->>'name_key');
 
 -- name: LinkedTeams :many
 -- Teams with a link that the source's snapshot does not hold.
@@ -283,10 +287,12 @@ WHERE audit_id = @audit_id AND unread_reason <> ''
 GROUP BY unread_reason ORDER BY count(*) DESC, unread_reason;
 
 -- name: OrphanTeams :many
--- Teams of the target that no team of the source stands for.
+-- Teams of the target that no team of the source stands for, nor may stand for.
 SELECT target_id, name FROM target_teams
 WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = target_teams.target_id)
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = ''
+    AND audit_teams.desired->>'name_key' = target_teams.name_key)
 ORDER BY name, target_id;
 
 -- name: SharedTargets :many

@@ -233,6 +233,10 @@ func TestCommands_WrongUse_SaysHowAndExitsWithOne(t *testing.T) {
 	for _, args := range [][]string{
 		{"team", "plan"}, {"team", "plan", "a", "b"}, {"team", "plan", "a", "-o", "xml"}, {"nonsense"},
 		{"run", "list", "--nonsense"}, {"trail", "verify", "--head", "1"}, {"simulate"}, {"migrate"},
+		{"simulate", "--cortex", "127.0.0.1:0", "--teams", "10"},
+		{"simulate", "--cortex", "127.0.0.1:0", "--teams", "0", "--people", "10"},
+		{"simulate", "--cortex", "127.0.0.1:0", "--teams", "10", "--people", "100001"},
+		{"simulate", "--cortex", "127.0.0.1:0", "--teams", "10", "--people", "10", "--org", "organisation.json"},
 	} {
 		code, out, errs := command(t, args...)
 		require.Equal(t, 1, code, args)

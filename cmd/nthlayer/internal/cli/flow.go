@@ -3,31 +3,38 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/reconcile"
 )
 
-// The diagram in a document stands between these two lines.
-const (
-	diagramBegins = "<!-- begin: nthlayer flow graph -->\n"
-	diagramEnds   = "<!-- end: nthlayer flow graph -->\n"
-)
+// flows are the flows that can be drawn.
+func flows() map[string]func() (string, error) {
+	return map[string]func() (string, error){"team.reconcile": reconcile.Mermaid, "team.audit": audit.Mermaid}
+}
 
-func (a *app) flow() *cobra.Command { return group("flow", "Show how a run goes", a.flowGraph()) }
+func (a *app) flow() *cobra.Command { return group("flow", "Show how runs and audits go", a.flowGraph()) }
 
 func (a *app) flowGraph() *cobra.Command {
 	var embed string
 	cmd := &cobra.Command{
-		Use:   "graph",
-		Short: "Draw the flow of team.reconcile as a Mermaid diagram",
+		Use:   "graph [FLOW]",
+		Short: "Draw the flow of team.reconcile, or of team.audit, as a Mermaid diagram",
 		Example: `  nthlayer flow graph
-  nthlayer flow graph --embed docs/architecture.md`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			diagram, err := reconcile.Mermaid()
+  nthlayer flow graph team.audit --embed docs/architecture.md`,
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: slices.Sorted(maps.Keys(flows())),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := "team.reconcile"
+			if len(args) > 0 {
+				name = args[0]
+			}
+			diagram, err := flows()[name]()
 			if err != nil {
 				return err
 			}
@@ -35,7 +42,7 @@ func (a *app) flowGraph() *cobra.Command {
 				_, err = fmt.Fprint(a.Out, diagram)
 				return err
 			}
-			return embedDiagram(embed, diagram)
+			return embedDiagram(embed, name, diagram)
 		},
 	}
 	cmd.Flags().StringVar(&embed, "embed", "", "put the diagram into this `file`, between its marker lines")
@@ -43,7 +50,9 @@ func (a *app) flowGraph() *cobra.Command {
 	return cmd
 }
 
-func embedDiagram(path, diagram string) error {
+// embedDiagram puts the diagram between two lines of a document that name the flow.
+func embedDiagram(path, flow, diagram string) error {
+	diagramBegins, diagramEnds := "<!-- begin: flow "+flow+" -->\n", "<!-- end: flow "+flow+" -->\n"
 	document, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("embed the diagram: %w", err)

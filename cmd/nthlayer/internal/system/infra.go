@@ -115,7 +115,7 @@ func (s *System) startSQS(ctx context.Context, ports *ports) error {
 		return err
 	}
 	defer client.Close()
-	return client.Ensure(ctx, queue.Layout{}, reconcileQueue, notificationsQueue)
+	return client.Ensure(ctx, queue.Layout{}, reconcileQueue, notificationsQueue, auditQueue)
 }
 
 func (s *System) serveSQS(l net.Listener) string {

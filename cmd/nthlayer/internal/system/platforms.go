@@ -57,21 +57,21 @@ func (s *System) platform(
 			return "", "", err
 		}
 	}
+	people, err := organisation(s.cfg.OrgFile)
+	if err != nil {
+		return "", "", fmt.Errorf("load the organisation: %w", err)
+	}
 	l, err := ports.listen(ctx)
 	if err != nil {
 		return "", "", err
 	}
-	address, err = s.simulate(name, l, s.cfg.OrgFile, simulate(token))
+	address, err = s.simulate(name, l, people, simulate(token))
 	return address, token, err
 }
 
 // simulate serves a simulator that starts with the organisation.
-func (s *System) simulate(name string, l net.Listener, orgFile string, platform simulator) (string, error) {
-	people, err := organisation(orgFile)
-	if err == nil {
-		err = platform.LoadOrg(people)
-	}
-	if err != nil {
+func (s *System) simulate(name string, l net.Listener, people *org.Org, platform simulator) (string, error) {
+	if err := platform.LoadOrg(people); err != nil {
 		_ = l.Close()
 		return "", fmt.Errorf("load the organisation: %w", err)
 	}

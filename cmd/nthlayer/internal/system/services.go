@@ -26,6 +26,7 @@ const (
 
 	reconcileQueue     = "reconcile.fifo"
 	notificationsQueue = "notifications.fifo"
+	auditQueue         = "audit.fifo"
 	slackChannel       = "C0OWNERSHIP"
 
 	askReadyEvery  = 25 * time.Millisecond
@@ -163,6 +164,7 @@ func (s *System) environment(name, program string, own []string) []string {
 		"NTHLAYER_SQS_ENDPOINT="+s.info.SQS,
 		"NTHLAYER_RECONCILE_QUEUE="+reconcileQueue,
 		"NTHLAYER_NOTIFICATIONS_QUEUE="+notificationsQueue,
+		"NTHLAYER_AUDIT_QUEUE="+auditQueue,
 		"NTHLAYER_CORTEX_URL="+s.info.Cortex,
 		"NTHLAYER_CORTEX_TOKEN="+s.info.Tokens.Cortex,
 		"NTHLAYER_CORTEX_TOKEN_FILE="+tokenFile(out.CortexURL, out.CortexTokenFile),

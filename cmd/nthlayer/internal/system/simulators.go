@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+
+	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 )
 
 // SimulatorsConfig says which simulators to run alone, and where. A simulator without an address is not run.
 type SimulatorsConfig struct {
 	Cortex, PagerDuty, Slack, SQS string         // host:port
 	Tokens                        PlatformTokens // empty: random ones
-	OrgFile                       string
+	OrgFile                       string         // empty: the example organisation
+	Org                           *org.Org       // instead of the file
 	Log                           *slog.Logger
 }
 
@@ -44,6 +47,13 @@ func StartSimulators(ctx context.Context, cfg SimulatorsConfig) (*Simulators, er
 }
 
 func (s *Simulators) start(ctx context.Context, cfg SimulatorsConfig) error {
+	people := cfg.Org
+	if people == nil {
+		var err error
+		if people, err = organisation(cfg.OrgFile); err != nil {
+			return fmt.Errorf("load the organisation: %w", err)
+		}
+	}
 	for _, p := range []struct {
 		name, addr, token string
 		simulate          func(token string) simulator
@@ -61,7 +71,7 @@ func (s *Simulators) start(ctx context.Context, cfg SimulatorsConfig) error {
 			return err
 		}
 		*p.tokenOut = cmp.Or(p.token, rand.Text())
-		if *p.address, err = s.system.simulate(p.name, l, cfg.OrgFile, p.simulate(*p.tokenOut)); err != nil {
+		if *p.address, err = s.system.simulate(p.name, l, people, p.simulate(*p.tokenOut)); err != nil {
 			return err
 		}
 	}

@@ -970,6 +970,8 @@ const orphanTeams = `-- name: OrphanTeams :many
 SELECT target_id, name FROM target_teams
 WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.target_id = target_teams.target_id)
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.target_id = ''
+    AND audit_teams.desired->>'name_key' = target_teams.name_key)
 ORDER BY name, target_id
 `
 
@@ -978,7 +980,7 @@ type OrphanTeamsRow struct {
 	Name     string
 }
 
-// Teams of the target that no team of the source stands for.
+// Teams of the target that no team of the source stands for, nor may stand for.
 func (q *Queries) OrphanTeams(ctx context.Context, auditID uuid.UUID) ([]OrphanTeamsRow, error) {
 	rows, err := q.db.Query(ctx, orphanTeams, auditID)
 	if err != nil {
@@ -1156,28 +1158,18 @@ func (q *Queries) SharedTargets(ctx context.Context, auditID uuid.UUID) ([]Share
 
 const stageTeams = `-- name: StageTeams :exec
 INSERT INTO audit_teams (audit_id, team_id, desired)
-SELECT $1, team.team_id, team.desired FROM (
-    SELECT unnest($2::text[]) AS team_id, unnest($3::jsonb[]) AS desired, unnest($4::boolean[]) AS archived
-) AS team
-WHERE NOT team.archived OR EXISTS (SELECT FROM links WHERE links.team_id = team.team_id)
+SELECT $1, unnest($2::text[]), unnest($3::jsonb[])
 ON CONFLICT (audit_id, team_id) DO UPDATE SET desired = excluded.desired
 `
 
 type StageTeamsParams struct {
-	AuditID  uuid.UUID
-	TeamIds  []string
-	Desired  []json.RawMessage
-	Archived []bool
+	AuditID uuid.UUID
+	TeamIds []string
+	Desired []json.RawMessage
 }
 
-// An archived team concerns an audit only where something on the target still stands for it.
 func (q *Queries) StageTeams(ctx context.Context, arg StageTeamsParams) error {
-	_, err := q.db.Exec(ctx, stageTeams,
-		arg.AuditID,
-		arg.TeamIds,
-		arg.Desired,
-		arg.Archived,
-	)
+	_, err := q.db.Exec(ctx, stageTeams, arg.AuditID, arg.TeamIds, arg.Desired)
 	return err
 }
 
@@ -1296,4 +1288,18 @@ func (q *Queries) UnreadAuditTeams(ctx context.Context, auditID uuid.UUID) ([]Un
 		return nil, err
 	}
 	return items, nil
+}
+
+const unstageArchived = `-- name: UnstageArchived :exec
+DELETE FROM audit_teams
+WHERE audit_teams.audit_id = $1 AND (audit_teams.desired->>'archived')::boolean
+  AND NOT EXISTS (SELECT FROM links WHERE links.team_id = audit_teams.team_id)
+  AND NOT EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = audit_teams.desired->>'target_id'
+    OR coalesce(audit_teams.desired->>'target_id', '') = '' AND target_teams.name_key = audit_teams.desired->>'name_key')
+`
+
+// An archived team concerns an audit only where something on the target still stands for it.
+func (q *Queries) UnstageArchived(ctx context.Context, auditID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, unstageArchived, auditID)
+	return err
 }

@@ -26,18 +26,6 @@ func (d *Deliveries) ResendDelivery(ctx context.Context, request *nthlayerv1.Res
 	return delivery, from("the notifier", err)
 }
 
-// Schedules serves ScheduleService by asking the audit-scheduler.
-type Schedules struct {
-	nthlayerv1.UnimplementedScheduleServiceServer
-	Scheduler internalv1.SchedulerServiceClient
-}
-
-// ListSchedules lists the schedules.
-func (s *Schedules) ListSchedules(ctx context.Context, request *nthlayerv1.ListSchedulesRequest) (*nthlayerv1.ListSchedulesResponse, error) {
-	response, err := s.Scheduler.ListSchedules(ctx, request)
-	return response, from("the scheduler (audit-scheduler)", err)
-}
-
 // from names the service that could not be reached. What a service that was reached said stays as it is.
 func from(service string, err error) error {
 	if fault.ReasonOf(err) != "UNAVAILABLE" {

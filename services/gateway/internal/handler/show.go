@@ -17,6 +17,7 @@ func showTeam(t store.Team) *nthlayerv1.Team {
 	team := &nthlayerv1.Team{
 		TeamId: t.TeamID, Name: t.Name, SyncStatus: string(t.SyncStatus), SyncStatusSince: timestamppb.New(t.SyncStatusSince),
 		MemberCount: int32(t.MemberCount), Archived: t.Archived, SourceReadAt: api.Time(t.SourceReadAt),
+		AutoReconcile: t.AutoReconcile,
 	}
 	if t.LastJobID.Valid {
 		team.LastJobId = t.LastJobID.UUID.String()

@@ -32,6 +32,7 @@ type TeamStore interface {
 	Pause(ctx context.Context, teamID string) (*store.Pause, error)
 	PauseTeam(ctx context.Context, teamID, by, reason string, duration time.Duration) (store.Pause, error)
 	ResumeTeam(ctx context.Context, teamID string) error
+	SetAutoReconcile(ctx context.Context, teamID, mode string) (store.Team, error)
 }
 
 // Teams serves TeamService.
@@ -134,6 +135,15 @@ func (t *Teams) ResumeTeam(ctx context.Context, request *nthlayerv1.ResumeTeamRe
 	}
 	t.Poke()
 	return &nthlayerv1.ResumeTeamResponse{}, nil
+}
+
+// SetTeamAutoReconcile says what audits do when they find the team out of sync.
+func (t *Teams) SetTeamAutoReconcile(ctx context.Context, request *nthlayerv1.SetTeamAutoReconcileRequest) (*nthlayerv1.Team, error) {
+	team, err := t.Store.SetAutoReconcile(ctx, request.GetTeamId(), request.GetAutoReconcile())
+	if err != nil {
+		return nil, err
+	}
+	return showTeam(team), nil
 }
 
 // ListTeams lists teams by id.

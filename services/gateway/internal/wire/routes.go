@@ -19,6 +19,7 @@ func routes() []rest.Register {
 		route(nthlayerv1.NewDeliveryServiceClient, nthlayerv1.RegisterDeliveryServiceHandlerClient),
 		route(nthlayerv1.NewDeadLetterServiceClient, nthlayerv1.RegisterDeadLetterServiceHandlerClient),
 		route(nthlayerv1.NewUpstreamServiceClient, nthlayerv1.RegisterUpstreamServiceHandlerClient),
+		route(nthlayerv1.NewAuditServiceClient, nthlayerv1.RegisterAuditServiceHandlerClient),
 		route(nthlayerv1.NewScheduleServiceClient, nthlayerv1.RegisterScheduleServiceHandlerClient),
 	}
 }

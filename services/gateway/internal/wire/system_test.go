@@ -115,7 +115,7 @@ func start(t *testing.T, more ...string) *system {
 	t.Cleanup(func() { s.queue.Close(); endpoint.Close() })
 	queues, err := queue.Open(t.Context(), queue.Config{Endpoint: endpoint.URL})
 	require.NoError(t, err)
-	require.NoError(t, queues.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo"))
+	require.NoError(t, queues.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo", "audit.fifo"))
 	queues.Close()
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -52,6 +52,8 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	hub := db.NewEventHub(s.Log)
 	s.Go("event hub", hub.Run)
+	audits := db.NewAuditHub(s.Log)
+	s.Go("audit hub", audits.Run)
 
 	peers, err := dial(s, cfg)
 	if err != nil {
@@ -76,7 +78,8 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		nthlayerv1.RegisterDeliveryServiceServer(r, &handler.Deliveries{Notifier: peers.notifier})
 		nthlayerv1.RegisterDeadLetterServiceServer(r, &handler.DeadLetters{Store: db, Poke: relay.Poke})
 		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
-		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler})
+		nthlayerv1.RegisterAuditServiceServer(r, &handler.Audits{Store: db, News: audits, Poke: relay.Poke})
+		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler, Notifier: peers.notifier, Store: db})
 	})
 	if err != nil {
 		return err
@@ -85,10 +88,12 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		Conn:     server.InProcess(),
 		Services: routes(),
 		Package:  "nthlayer.v1",
-		Statuses: map[protoreflect.FullName]int{"nthlayer.v1.ReconcileTeamResponse": http.StatusAccepted},
-		OpenAPI:  openapi.Spec(),
-		Ready:    map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},
-		Log:      s.Log,
+		Statuses: map[protoreflect.FullName]int{
+			"nthlayer.v1.ReconcileTeamResponse": http.StatusAccepted, "nthlayer.v1.StartAuditResponse": http.StatusAccepted,
+		},
+		OpenAPI: openapi.Spec(),
+		Ready:   map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},
+		Log:     s.Log,
 	})
 	if err != nil {
 		return err
@@ -123,7 +128,9 @@ func outbox(ctx context.Context, s *service.Service, db *store.Store, cfg settin
 		return nil, err
 	}
 	s.Close("queue", func(context.Context) error { client.Close(); return nil })
-	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, announceAfter)
+	waiting := db.NewOutbox(store.Queues{
+		Reconcile: cfg.SQS.ReconcileQueue, Notifications: cfg.SQS.NotificationsQueue, Audit: cfg.SQS.AuditQueue,
+	}, announceAfter)
 	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
 	s.Go("outbox relay", relay.Run)
 	return relay, nil

@@ -165,7 +165,7 @@ func (r *rig) requireToldOnce(t *testing.T, key string, replies int) {
 // sent counts the messages that wait in the outbox and are due, and takes them.
 func (r *rig) sent(t *testing.T) (due int) {
 	t.Helper()
-	outbox := r.store.NewOutbox("reconcile.fifo", "notifications.fifo", time.Hour)
+	outbox := r.store.NewOutbox(store.Queues{Reconcile: "reconcile.fifo", Notifications: "notifications.fifo", Audit: "audit.fifo"}, time.Hour)
 	_, err := outbox.Drain(t.Context(), 100, func(_ context.Context, batch []queue.Message) ([]bool, error) {
 		sent := make([]bool, len(batch))
 		for i, m := range batch {
@@ -419,7 +419,7 @@ func TestPipeline_OutboxToSlack(t *testing.T) {
 	client, err := queue.Open(t.Context(), queue.Config{Endpoint: server.URL})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo"))
+	require.NoError(t, client.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo", "audit.fifo"))
 
 	const runs = 8
 	want := map[string]bool{}
@@ -442,7 +442,7 @@ func TestPipeline_OutboxToSlack(t *testing.T) {
 		handled <- err
 		return err
 	}, log, queue.ConsumerOptions{Wait: time.Second})
-	relay := queue.NewRelay(r.store.NewOutbox("reconcile.fifo", "notifications.fifo", time.Hour), producer, log, queue.RelayOptions{})
+	relay := queue.NewRelay(r.store.NewOutbox(store.Queues{Reconcile: "reconcile.fifo", Notifications: "notifications.fifo", Audit: "audit.fifo"}, time.Hour), producer, log, queue.RelayOptions{})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() { ended <- consumer.Run(ctx) }()

@@ -71,7 +71,7 @@ func keyOf(jobID uuid.UUID) string { return notice.Key(jobID.String(), "slack", 
 
 // drained takes what waits in the outbox and gives the deliveries named there.
 func (r *rig) drained(t *testing.T) (keys []string) {
-	outbox := r.store.NewOutbox("reconcile.fifo", "notifications.fifo", time.Minute)
+	outbox := r.store.NewOutbox(store.Queues{Reconcile: "reconcile.fifo", Notifications: "notifications.fifo", Audit: "audit.fifo"}, time.Minute)
 	_, err := outbox.Drain(t.Context(), 100, func(_ context.Context, batch []queue.Message) ([]bool, error) {
 		sent := make([]bool, len(batch))
 		for i, m := range batch {

@@ -44,7 +44,9 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 		return err
 	})
 	// A resend and a delivery that is tried again leave at once, without a worker's or the gateway's relay.
-	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, announceAfter)
+	waiting := db.NewOutbox(store.Queues{
+		Reconcile: cfg.SQS.ReconcileQueue, Notifications: cfg.SQS.NotificationsQueue, Audit: cfg.SQS.AuditQueue,
+	}, announceAfter)
 	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
 	s.Go("outbox relay", relay.Run)
 	announcer := &deliver.Announcer{SilentFor: cfg.Delivery.SilentFor, Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}

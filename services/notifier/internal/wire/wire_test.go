@@ -66,7 +66,7 @@ func newAround(t *testing.T) *around {
 	client, err := queue.Open(t.Context(), queue.Config{Endpoint: a.sqs})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo"))
+	require.NoError(t, client.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo", "audit.fifo"))
 
 	workspace := slack.New(slack.Options{Token: token})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,7 @@ type Settings struct {
 	Slack     config.SlackChannel
 	Quota     Quota
 	Work      Work
+	Audit     Audit
 	Rules     Rules
 }
 
@@ -71,6 +72,32 @@ func (w Work) Validate() error {
 	bounded("NTHLAYER_ATTEMPT_TIMEOUT", w.Attempt >= time.Second && w.Attempt <= time.Hour, "must be between 1s and 1h")
 	bounded("NTHLAYER_PLAN_GOOD_FOR", w.PlanGoodFor >= time.Second && w.PlanGoodFor <= 24*time.Hour, "must be between 1s and 24h")
 	bounded("NTHLAYER_CATALOGUE_EVERY", w.Catalogue >= time.Second && w.Catalogue <= 24*time.Hour, "must be between 1s and 24h")
+	return errors.Join(errs...)
+}
+
+// Audit is how audits are worked on.
+type Audit struct {
+	Concurrency int           `env:"NTHLAYER_AUDIT_CONCURRENCY" envDefault:"4" doc:"parts of audits at the same time in one worker"`
+	Patience    time.Duration `env:"NTHLAYER_AUDIT_PATIENCE" envDefault:"5m" doc:"how long a platform may keep an audit from going on before the teams it has not read are unknown"`
+	Settle      time.Duration `env:"NTHLAYER_AUDIT_SETTLE" envDefault:"2m" doc:"how long a change in PagerDuty may take to show in its lists and records; an audit reads what changed in so long before the last one again"`
+	Shrink      float64       `env:"NTHLAYER_AUDIT_SHRINK" envDefault:"0.2" doc:"the share of its teams or members that the source may lose from one audit to the next and still be believed"`
+}
+
+// Validate checks the numbers.
+func (a Audit) Validate() error {
+	var errs []error
+	if a.Concurrency < 1 || a.Concurrency > 64 {
+		errs = append(errs, fault.Field("NTHLAYER_AUDIT_CONCURRENCY", "must be between 1 and 64"))
+	}
+	if a.Patience < time.Second || a.Patience > 24*time.Hour {
+		errs = append(errs, fault.Field("NTHLAYER_AUDIT_PATIENCE", "must be between 1s and 24h"))
+	}
+	if a.Settle < 0 || a.Settle > time.Hour {
+		errs = append(errs, fault.Field("NTHLAYER_AUDIT_SETTLE", "must be between 0s and 1h"))
+	}
+	if a.Shrink < 0 || a.Shrink > 1 {
+		errs = append(errs, fault.Field("NTHLAYER_AUDIT_SHRINK", "must be between 0 and 1"))
+	}
 	return errors.Join(errs...)
 }
 

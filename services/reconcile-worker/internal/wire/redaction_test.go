@@ -70,7 +70,7 @@ func start(t *testing.T) *worker {
 	sqsURL := serve(httptest.NewServer(queues))
 	client, err := queue.Open(t.Context(), queue.Config{Endpoint: sqsURL})
 	require.NoError(t, err)
-	require.NoError(t, client.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo"))
+	require.NoError(t, client.Ensure(t.Context(), queue.Layout{}, "reconcile.fifo", "notifications.fifo", "audit.fifo"))
 	client.Close()
 
 	certs := t.TempDir()

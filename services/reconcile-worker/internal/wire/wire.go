@@ -22,6 +22,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/upstream"
 	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/audits"
 	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/catalogue"
 	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/planner"
 	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/settings"
@@ -56,13 +57,25 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	}
 	events := db.NewEventLog(s.Log)
 	s.Go("event log", events.Run)
-	if err := consume(ctx, s, db, work.Options{
+	client, err := queue.Open(ctx, queue.Config(cfg.SQS))
+	if err != nil {
+		return err
+	}
+	s.Close("queue", func(context.Context) error { client.Close(); return nil })
+	waiting := db.NewOutbox(store.Queues{
+		Reconcile: cfg.SQS.ReconcileQueue, Notifications: cfg.SQS.NotificationsQueue, Audit: cfg.SQS.AuditQueue,
+	}, cfg.Work.Lease)
+	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
+	s.Go("outbox relay", relay.Run)
+	consume(s, client, db, work.Options{
 		Terms:       store.Terms{Owner: process, Lease: cfg.Work.Lease, PlanGoodFor: cfg.Work.PlanGoodFor},
 		MaxAttempts: cfg.Work.MaxAttempts, Backoff: cfg.Work.Backoff, Patience: cfg.Work.Patience, Attempt: cfg.Work.Attempt,
 		Hold: to.hold,
-	}, flow, events, cfg); err != nil {
-		return err
-	}
+	}, flow, events, relay.Poke, cfg)
+	consumeAudits(s, client, audits.New(db, to.source, to.target.Reader(), relay.Poke, s.Log, audits.Options{
+		Owner: process, Lease: cfg.Work.Lease, Patience: cfg.Audit.Patience, Settle: cfg.Audit.Settle, Shrink: cfg.Audit.Shrink,
+		Roles: cfg.Rules.Roles, CreateTeams: cfg.Rules.CreateTeams, OwnToken: to.ownToken,
+	}), cfg)
 	refresher := &catalogue.Refresher{Source: to.source, Store: db, Log: s.Log, Period: cfg.Work.Catalogue}
 	s.Go("catalogue", refresher.Run)
 	return plan(ctx, s, flow, cfg)
@@ -70,9 +83,10 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 
 // platforms are the clients of both platforms and the ways to them.
 type platforms struct {
-	source *cortex.Client
-	target *pagerduty.Client
-	ways   []*upstream.Transport
+	source   *cortex.Client
+	target   *pagerduty.Client
+	ways     []*upstream.Transport
+	ownToken func() string // what PagerDuty's records show of the token
 }
 
 // hold is how long runs are better left in the queue, because a platform that each of them needs is left alone.
@@ -105,35 +119,37 @@ func reach(ctx context.Context, s *service.Service, cfg settings.Settings) (plat
 	target := upstream.New(pagerduty.Upstream(way("pagerduty", toTarget, cfg.Quota.PagerDuty)))
 	s.Close("pagerduty", func(context.Context) error { return target.Close() })
 	return platforms{
-		source: cortex.New(cortex.Config{BaseURL: cfg.Cortex.URL, HTTP: source.Client()}),
-		target: pagerduty.New(pagerduty.Config{BaseURL: cfg.PagerDuty.URL, HTTP: target.Client()}),
-		ways:   []*upstream.Transport{source, target},
+		source:   cortex.New(cortex.Config{BaseURL: cfg.Cortex.URL, HTTP: source.Client()}),
+		target:   pagerduty.New(pagerduty.Config{BaseURL: cfg.PagerDuty.URL, HTTP: target.Client()}),
+		ways:     []*upstream.Transport{source, target},
+		ownToken: func() string { return pagerduty.Truncated(toTarget.Current().Reveal()) },
 	}, nil
 }
 
-// consume works on what the queue brings, and relays what the runs leave behind.
+// consume works on the runs that the queue brings.
 func consume(
-	ctx context.Context, s *service.Service, db *store.Store, opts work.Options, flow *reconcile.Flow, events *store.EventLog, cfg settings.Settings,
-) error {
-	client, err := queue.Open(ctx, queue.Config(cfg.SQS))
-	if err != nil {
-		return err
-	}
-	s.Close("queue", func(context.Context) error { client.Close(); return nil })
-	waiting := db.NewOutbox(cfg.SQS.ReconcileQueue, cfg.SQS.NotificationsQueue, cfg.Work.Lease)
-	relay := queue.NewRelay(waiting, queue.NewProducer(client), s.Log, queue.RelayOptions{})
-	s.Go("outbox relay", relay.Run)
-
+	s *service.Service, client *queue.Client, db *store.Store, opts work.Options, flow *reconcile.Flow, events *store.EventLog,
+	poke func(), cfg settings.Settings,
+) {
 	control := db.NewControlHub(s.Log)
 	s.Go("control hub", control.Run)
-	worker := work.New(db, flow, events, control, relay.Poke, s.Log, opts)
+	worker := work.New(db, flow, events, control, poke, s.Log, opts)
 	consumer := queue.NewConsumer(client, cfg.SQS.ReconcileQueue, worker.Handle, s.Log, queue.ConsumerOptions{
 		Concurrency: cfg.Work.Concurrency, Visibility: cfg.Work.Lease, Hold: worker.Hold,
 	})
 	s.Serve("consumer", consumer.Run)
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.ReconcileQueue), worker.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
-	return nil
+}
+
+// consumeAudits works on the parts of audits that the queue brings.
+func consumeAudits(s *service.Service, client *queue.Client, worker *audits.Worker, cfg settings.Settings) {
+	consumer := queue.NewConsumer(client, cfg.SQS.AuditQueue, worker.Handle, s.Log, queue.ConsumerOptions{
+		Concurrency: cfg.Audit.Concurrency, Visibility: cfg.Work.Lease,
+	})
+	s.Serve("consumer of audits", consumer.Run)
+	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.AuditQueue), worker.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
+	s.Serve("consumer of audits' dead letters", dead.Run)
 }
 
 // plan answers the gateway.

@@ -1,0 +1,4 @@
+package conduct
+
+// Chores does what is done now and then.
+var Chores = (*Conductor).chores
