@@ -114,7 +114,7 @@ func (t Teams) Matches(teamID string) bool {
 // Glob compiles a pattern in which * stands for anything and ? for one character, in any case. (path.Match would let a *
 // end at a slash, and team ids hold slashes.)
 func Glob(pattern string) *regexp.Regexp {
-	quoted := regexp.QuoteMeta(pattern)
+	quoted := regexp.QuoteMeta(strings.ToValidUTF8(pattern, "\uFFFD"))
 	quoted = strings.ReplaceAll(quoted, `\*`, `.*`)
 	quoted = strings.ReplaceAll(quoted, `\?`, `.`)
 	return regexp.MustCompile(`(?is)^` + quoted + `$`)

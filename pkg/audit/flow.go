@@ -91,15 +91,17 @@ func Mermaid() (string, error) {
 
 // State is what is known of a team while it is audited.
 type State struct {
-	Subject  Subject
-	TargetID string                     // set by resolve; empty: there is none
-	Read     []ownership.ObservedMember // set by observe: members as the target gave them just now; nil: they were known
-	Missed   bool                       // set by observe: they were taken for known, and are others
-	Unlisted string                     // set by observe: the target team's name, where the target's list does not have it
-	Plan     ownership.Plan             // set by compare, or by inspect where there was nothing to compare
-	Findings []Finding                  // set by inspect
+	Subject   Subject
+	TargetID  string                     // set by resolve; empty: there is none
+	Read      []ownership.ObservedMember // set by observe: members as the target gave them just now; nil: they were known
+	Missed    bool                       // set by observe: they were taken for known, and are others
+	Unlisted  string                     // set by observe: the target team's name, where the target's list may not have it
+	Described string                     // and its description
+	Plan      ownership.Plan             // set by compare, or by inspect where there was nothing to compare
+	Findings  []Finding                  // set by inspect
 
 	target   *Known
+	gone     []string // target teams that are not there any more
 	lost     bool
 	observed ownership.Observed
 	wanted   []ownership.Wanted
@@ -128,6 +130,12 @@ func (f *Flow) resolve(ctx context.Context, s *State) error {
 		s.lose(ownership.Archived(d.TeamID))
 		return nil
 	}
+	return f.find(ctx, s)
+}
+
+// find picks the target team of those that are there.
+func (f *Flow) find(ctx context.Context, s *State) error {
+	d := &s.Subject.Desired
 	if link := s.Subject.Link; link != "" && s.stand(link) {
 		return nil
 	}
@@ -168,7 +176,7 @@ func (f *Flow) resolve(ctx context.Context, s *State) error {
 func (f *Flow) named(ctx context.Context, s *State, name string) ([]string, error) {
 	var ids []string
 	for _, t := range s.Subject.Targets {
-		if ownership.NormalizeName(t.Name) == ownership.NormalizeName(name) {
+		if ownership.NormalizeName(t.Name) == ownership.NormalizeName(name) && !slices.Contains(s.gone, t.ID) {
 			ids = append(ids, t.ID)
 		}
 	}
@@ -180,7 +188,9 @@ func (f *Flow) named(ctx context.Context, s *State, name string) ([]string, erro
 		return nil, fmt.Errorf("look for team %q on the target: %w", name, err)
 	}
 	for _, t := range found {
-		ids = append(ids, t.ID)
+		if !slices.Contains(s.gone, t.ID) {
+			ids = append(ids, t.ID)
+		}
 	}
 	return ids, nil
 }
@@ -191,6 +201,9 @@ func (s *State) known(targetID string) int {
 
 // stand makes a target team the one to compare with, if there is one of that id as far as the target lists its teams.
 func (s *State) stand(targetID string) bool {
+	if slices.Contains(s.gone, targetID) {
+		return false
+	}
 	if i := s.known(targetID); i >= 0 {
 		s.target, s.TargetID = &s.Subject.Targets[i], targetID
 		return true
@@ -215,18 +228,19 @@ func (f *Flow) observe(ctx context.Context, s *State) error {
 		return nil
 	}
 	var err error
-	if t.Name == "" { // not in the target's list
-		s.observed, err = f.parts.Target.Observe(ctx, t.ID)
-		s.Unlisted = s.observed.Name
-	} else {
+	if s.Subject.Listed {
 		s.observed.Members, err = f.parts.Target.Members(ctx, t.ID)
+	} else { // its name and description may not be known, or have changed
+		s.observed, err = f.parts.Target.Observe(ctx, t.ID)
+		s.Unlisted, s.Described = s.observed.Name, s.observed.Description
 	}
-	if fault.Is(err, fault.NotFound) { // gone since the list was read
-		s.observed, s.TargetID = ownership.Observed{}, ""
-		if !f.parts.CreateTeams {
-			s.lose(ownership.Nowhere(s.Subject.Desired.TeamID, cmp.Or(s.Subject.Desired.Name, s.Subject.Desired.TeamID)))
+	if fault.Is(err, fault.NotFound) { // gone since it was listed: another may stand for the team, by the same rules
+		s.gone = append(s.gone, t.ID)
+		s.target, s.TargetID, s.observed = nil, "", ownership.Observed{}
+		if err := f.find(ctx, s); err != nil || s.target == nil {
+			return err
 		}
-		return nil
+		return f.observe(ctx, s)
 	}
 	if err != nil {
 		return fmt.Errorf("read team %s on the target: %w", t.ID, err)

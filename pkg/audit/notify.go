@@ -14,8 +14,8 @@ const (
 	Never         = "never"
 )
 
-// Tells says whether an audit is to be told of under a rule, and why. An audit that could not read everything is always a
-// change: silence would be taken for health.
+// Tells says whether an audit is to be told of under a rule, and why. An audit that could read less than the one before is
+// always a change: silence would be taken for health.
 func Tells(rule string, a notice.AuditFinished) (tell bool, why string) {
 	c := a.Counts
 	fresh := c.New + c.Reopened
@@ -34,6 +34,8 @@ func Tells(rule string, a notice.AuditFinished) (tell bool, why string) {
 		return true, "the schedule tells of every audit"
 	}
 	switch {
+	case worse(a) && c.Unread == 0:
+		return true, "nothing could be read"
 	case worse(a):
 		return true, fmt.Sprintf("%d teams could not be read", c.Unread)
 	case fresh > 0:
@@ -45,8 +47,12 @@ func Tells(rule string, a notice.AuditFinished) (tell bool, why string) {
 	}
 }
 
-// worse reports that more teams could not be read than at the audit before.
+// worse reports that more teams could not be read than at the audit before. Of a fleet that was never read no team is
+// known that could be counted.
 func worse(a notice.AuditFinished) bool {
+	if a.Status == Failed && a.Previous == nil {
+		return true
+	}
 	return a.Counts.Unread > 0 && (a.Previous == nil || a.Counts.Unread > a.Previous.Unread)
 }
 

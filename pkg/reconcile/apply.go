@@ -248,7 +248,7 @@ func (r *run) link(ctx context.Context, s *State) error {
 	if s.TargetID == "" || s.Link != nil && s.Link.TargetID == s.TargetID {
 		return nil
 	}
-	link := store.Link{Source: SourceCortex, Target: TargetPagerDuty, TargetID: s.TargetID}
+	link := store.Link{Source: store.SourceCortex, Target: store.TargetPagerDuty, TargetID: s.TargetID}
 	if s.Desired != nil {
 		link.SourceID = s.Desired.SourceID
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/seam"
+	"github.com/nthlayer/nthlayer/pkg/store"
 )
 
 // fetchSource reads the desired state, unless the request brought it along. Where the team is not linked yet it also
@@ -111,7 +112,7 @@ func (f *Flow) findTarget(ctx context.Context, s *State) error {
 			return nil
 		}
 	}
-	owner, err := f.parts.Links.LinkedTeam(ctx, TargetPagerDuty, targetID)
+	owner, err := f.parts.Links.LinkedTeam(ctx, store.TargetPagerDuty, targetID)
 	if err != nil {
 		return err
 	}

@@ -17,12 +17,6 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
-// The names of the two platforms in links.
-const (
-	SourceCortex    = "cortex"
-	TargetPagerDuty = "pagerduty"
-)
-
 // Source is where ownership is declared.
 type Source interface {
 	Team(ctx context.Context, teamID string) (ownership.Desired, error)

@@ -67,11 +67,12 @@ type AuditedTeam struct {
 	Team     AuditTeam
 	Status   ownership.SyncStatus
 	TargetID string                     // the team it stands for; empty: none
-	Name     string                     // of the target team, where it was read outside the target's list; empty: it is listed
 	Read     []ownership.ObservedMember // as the target gave them; nil: they were known
 	Missed   bool
 	Findings []audit.Finding
 	Run      *NewRun // to be asked for; nil: none
+	// Of the target team, where it was read outside the target's list; Name is empty where it is listed.
+	Name, Description string
 	// Where the team could not be read. What was found of it before stays.
 	UnreadReason, UnreadMessage string
 }
@@ -162,6 +163,7 @@ func (j *AuditJob) learn(ctx context.Context, q *db.Queries, teams []AuditedTeam
 		if t.Name != "" {
 			if err := q.KnowTarget(ctx, db.KnowTargetParams{
 				TargetID: t.TargetID, Name: text(t.Name), NameKey: text(ownership.NormalizeName(t.Name)),
+				Description: text(t.Description),
 			}); err != nil {
 				return err
 			}

@@ -242,6 +242,11 @@ func (j *AuditJob) FailSnapshot(ctx context.Context, calls Calls, reason, messag
 	})
 }
 
+// Spend counts calls of a try that came to nothing. One transaction.
+func (j *AuditJob) Spend(ctx context.Context, calls Calls) error {
+	return j.tx(ctx, "count calls", func(q *db.Queries) error { return j.spent(ctx, q, calls) })
+}
+
 func (j *AuditJob) spent(ctx context.Context, q *db.Queries, calls Calls) error {
 	return q.AddAuditCalls(ctx, db.AddAuditCallsParams{
 		AuditID: j.Audit.AuditID, Cortex: int32(calls.Cortex), Pagerduty: int32(calls.PagerDuty),

@@ -13,6 +13,12 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 )
 
+// The names of the two platforms in links.
+const (
+	SourceCortex    = "cortex"
+	TargetPagerDuty = "pagerduty"
+)
+
 // Link is the remembered pair of source and target team.
 type Link struct {
 	Source   string

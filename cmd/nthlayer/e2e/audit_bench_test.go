@@ -81,7 +81,7 @@ func fleetOf(b *testing.B) *org.Org {
 // begin starts a system of its own, so that every figure begins with a whole quota.
 func begin(b *testing.B, o *org.Org, workers int, quota bool) *rig {
 	perMinute := 1_000_000
-	env := []string{"NTHLAYER_AUDIT_CONCURRENCY=" + strconv.Itoa(auditParts), "NTHLAYER_CATALOGUE_EVERY=1h", "NTHLAYER_AUDIT_SETTLE=0s"}
+	env := []string{"NTHLAYER_AUDIT_CONCURRENCY=" + strconv.Itoa(auditParts), "NTHLAYER_CATALOGUE_EVERY=1h", "NTHLAYER_AUDIT_SETTLE=0s", "NTHLAYER_LEASE=30s"}
 	if quota {
 		perMinute = 0
 		env = append(env, "NTHLAYER_CORTEX_PER_MINUTE="+strconv.Itoa(cortex.PerMinute), "NTHLAYER_PAGERDUTY_PER_MINUTE="+strconv.Itoa(pagerduty.PerMinute))
@@ -234,7 +234,7 @@ func benchLarge(b *testing.B) {
 func (r *rig) fanOut(auditID string) time.Duration {
 	conn, err := pgx.Connect(r.t.Context(), r.info.Postgres)
 	require.NoError(r.t, err)
-	defer conn.Close(context.WithoutCancel(r.t.Context())) //nolint:errcheck // the answer is here
+	defer conn.Close(context.WithoutCancel(r.t.Context()))
 	var took time.Duration
 	require.NoError(r.t, conn.QueryRow(r.t.Context(), `SELECT
 		(SELECT max(announced_at) FROM audit_jobs WHERE audit_id = $1 AND job_no > 0) - (SELECT done_at FROM audit_jobs WHERE audit_id = $1 AND job_no = 0)`,

@@ -241,7 +241,7 @@ func TestAudit_PlatformAway_TeamsAreUnknownAndFindingsStay(t *testing.T) {
 			func(r *rig) *control.Control { return r.cortex.Control() }, "failed",
 		},
 		"PagerDuty from the beginning": {control.Fault{Match: "* *", Status: 503}, func(r *rig) *control.Control { return r.pagerduty.Control() }, "failed"},
-		"PagerDuty in the middle": {control.Fault{Match: "GET /teams/*/members", Status: 503}, func(r *rig) *control.Control { return r.pagerduty.Control() }, "incomplete"},
+		"PagerDuty in the middle":      {control.Fault{Match: "GET /teams/*/members", Status: 503}, func(r *rig) *control.Control { return r.pagerduty.Control() }, "incomplete"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of the time is spent waiting for a breaker

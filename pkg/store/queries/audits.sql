@@ -179,11 +179,13 @@ ON CONFLICT (audit_id, team_id) DO NOTHING;
 UPDATE audits SET
     phase = 'scan', read = @read, read_reason = @read_reason, listed = @listed, users_listed = @users_listed,
     teams_total = (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = @audit_id),
-    reads_total = CASE WHEN @read = 'full' THEN (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = @audit_id)
-        ELSE (SELECT count(*) FROM target_teams WHERE members_at IS NULL AND (
-            EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
-            OR EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND (
-                audit_teams.desired->>'name_key' = target_teams.name_key OR audit_teams.desired->>'target_id' = target_teams.target_id)))) END
+    reads_total = (
+        SELECT count(*) FROM audit_teams LEFT JOIN links ON links.team_id = audit_teams.team_id
+        WHERE audit_teams.audit_id = @audit_id AND NOT coalesce((audit_teams.desired->>'archived')::boolean, false) AND (
+            SELECT count(*) = 1 AND bool_and(@read = 'full' OR target_teams.members_at IS NULL) FROM target_teams
+            WHERE target_teams.target_id = coalesce(links.target_id, nullif(audit_teams.desired->>'target_id', ''))
+               OR links.target_id IS NULL AND coalesce(audit_teams.desired->>'target_id', '') = ''
+                  AND target_teams.name_key = audit_teams.desired->>'name_key'))
 WHERE audits.audit_id = @audit_id;
 
 -- name: AddAuditCalls :exec

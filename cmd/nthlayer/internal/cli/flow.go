@@ -18,7 +18,9 @@ func flows() map[string]func() (string, error) {
 	return map[string]func() (string, error){"team.reconcile": reconcile.Mermaid, "team.audit": audit.Mermaid}
 }
 
-func (a *app) flow() *cobra.Command { return group("flow", "Show how runs and audits go", a.flowGraph()) }
+func (a *app) flow() *cobra.Command {
+	return group("flow", "Show how runs and audits go", a.flowGraph())
+}
 
 func (a *app) flowGraph() *cobra.Command {
 	var embed string

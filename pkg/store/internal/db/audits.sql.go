@@ -485,11 +485,13 @@ const finishSnapshot = `-- name: FinishSnapshot :exec
 UPDATE audits SET
     phase = 'scan', read = $1, read_reason = $2, listed = $3, users_listed = $4,
     teams_total = (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = $5),
-    reads_total = CASE WHEN $1 = 'full' THEN (SELECT count(*) FROM audit_teams WHERE audit_teams.audit_id = $5)
-        ELSE (SELECT count(*) FROM target_teams WHERE members_at IS NULL AND (
-            EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
-            OR EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $5 AND (
-                audit_teams.desired->>'name_key' = target_teams.name_key OR audit_teams.desired->>'target_id' = target_teams.target_id)))) END
+    reads_total = (
+        SELECT count(*) FROM audit_teams LEFT JOIN links ON links.team_id = audit_teams.team_id
+        WHERE audit_teams.audit_id = $5 AND NOT coalesce((audit_teams.desired->>'archived')::boolean, false) AND (
+            SELECT count(*) = 1 AND bool_and($1 = 'full' OR target_teams.members_at IS NULL) FROM target_teams
+            WHERE target_teams.target_id = coalesce(links.target_id, nullif(audit_teams.desired->>'target_id', ''))
+               OR links.target_id IS NULL AND coalesce(audit_teams.desired->>'target_id', '') = ''
+                  AND target_teams.name_key = audit_teams.desired->>'name_key'))
 WHERE audits.audit_id = $5
 `
 

@@ -26,6 +26,9 @@ func (w *Worker) snapshot(ctx context.Context, job *store.AuditJob) error {
 	case fault.Is(err, fault.Fenced):
 		return err
 	case ctx.Err() != nil, stopping(err), fault.Passing(err) && job.FailingFor < w.opts.Patience:
+		if err := job.Spend(context.WithoutCancel(ctx), s.made.Calls); err != nil {
+			return err
+		}
 		return w.putBack(ctx, job, err, false)
 	}
 	reason, message := why(err)

@@ -9,7 +9,6 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/queue"
-	"github.com/nthlayer/nthlayer/pkg/reconcile"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/upstream"
 )
@@ -117,7 +116,8 @@ func vanished(team store.AuditTeam) store.AuditedTeam {
 // audited is what came of a team, with the run that mends it where that is wanted.
 func (w *Worker) audited(job *store.AuditJob, team store.AuditTeam, s *audit.State) store.AuditedTeam {
 	a := store.AuditedTeam{
-		Team: team, Status: s.Plan.SyncStatus(), TargetID: s.TargetID, Name: s.Unlisted, Read: s.Read, Missed: s.Missed, Findings: s.Findings,
+		Team: team, Status: s.Plan.SyncStatus(), TargetID: s.TargetID, Name: s.Unlisted, Description: s.Described,
+		Read: s.Read, Missed: s.Missed, Findings: s.Findings,
 	}
 	mode := team.AutoReconcile
 	if mode == "" {
@@ -129,7 +129,7 @@ func (w *Worker) audited(job *store.AuditJob, team store.AuditTeam, s *audit.Sta
 		hash := sha256.Sum256([]byte(key))
 		a.Run = &store.NewRun{
 			Principal: job.Audit.RequestedBy, IdempotencyKey: key, RequestHash: hash[:], TeamID: id,
-			Request: store.Request{Source: reconcile.SourceCortex}, Trace: job.Audit.Trace,
+			Request: store.Request{Source: store.SourceCortex}, Trace: job.Audit.Trace,
 		}
 	}
 	return a
