@@ -16,8 +16,8 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
-const auditExitCodes = `exit code 0: the audit succeeded and every team is in sync. 2: drift was found. 1: an error, or the audit failed, was
-canceled, or could not read every team.`
+const auditExitCodes = `exits with 0 where the audit succeeded and every team is in sync, with 2 where drift was found,
+and with 1 where the audit failed, was canceled or could not read every team.`
 
 func (a *app) audit() *cobra.Command {
 	cmd := group("audit", "Compare the whole fleet without changing anything, now or on a schedule",
@@ -37,7 +37,7 @@ func (a *app) auditStart() *cobra.Command {
 		Long: `Ask for an audit of the fleet. The command prints the audit's id as soon as the audit is durable; --wait follows it to
 its end. With --enforce each team that is out of sync gets a run; without it nothing is changed anywhere.
 
-With --wait: ` + auditExitCodes,
+With --wait the command ` + auditExitCodes,
 		Example: `  nthlayer audit start --wait
   nthlayer audit start --include 'payments-*' --exclude '*-sandbox' --mode full
   nthlayer audit start --wait -o json | jq .counts`,
@@ -167,7 +167,7 @@ func (a *app) auditWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "watch AUDIT",
 		Short:             "Follow an audit to its end",
-		Long:              "Follow an audit to its end: " + auditExitCodes,
+		Long:              "Follow an audit to its end. The command " + auditExitCodes,
 		Args:              one("the audit's id"),
 		ValidArgsFunction: a.completeAudits,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -219,7 +219,9 @@ func (a *app) followAudit(ctx context.Context, api *client.Client, id string) er
 		return err
 	case a.forPeople():
 		fmt.Fprintln(a.Out)
-		err = output.ShowAuditOutcome(a.Out, ended)
+		if err = output.ShowAuditOutcome(a.Out, ended); err == nil {
+			fmt.Fprintf(a.Out, "\n%s\n", output.Faint("the whole report: nthlayer audit report "+id))
+		}
 	default:
 		err = output.Encode(a.Out, output.Format(a.format), ended)
 	}

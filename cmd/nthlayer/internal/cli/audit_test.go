@@ -334,7 +334,9 @@ func TestAuditWatch_StreamBreaks_GoesOnToTheOutcome(t *testing.T) {
 succeeded in 10m0s: 3 teams were compared
 
 KIND         OPEN   ACKNOWLEDGED   NEW   RESOLVED
-add member   2      0              0     0
+add_member   2      0              0     0
+
+the whole report: nthlayer audit report `+job+`
 $`, bare(out))
 	require.Empty(t, errs)
 }

@@ -34,7 +34,7 @@ func TestRunList_CutAtTheLimit_SaysThatThereIsMore(t *testing.T) {
 }
 
 func TestLists_NegativeLimit_NamesTheFlag(t *testing.T) {
-	for _, list := range []string{"run", "dlq", "delivery", "trail"} {
+	for _, list := range []string{"run", "dlq", "delivery", "trail", "audit"} {
 		code, _, errs := command(t, list, "list", "--limit", "-1")
 		require.Equal(t, 1, code)
 		require.Contains(t, errs, "--limit -1: must be")

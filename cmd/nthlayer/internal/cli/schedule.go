@@ -155,7 +155,9 @@ func (a *app) scheduleTrigger() *cobra.Command {
 		}
 		return a.accepted(cmd.Context(), api, what, started.GetAuditId(), wait)
 	})
-	cmd.Long = "Start a schedule's audit now, also of a schedule that is paused. While one of its audits is under way it is that one.\n\nWith --wait: " + auditExitCodes
+	cmd.Long = `Start a schedule's audit now, also of a schedule that is paused. While one of its audits is under way it is that one.
+
+With --wait the command ` + auditExitCodes
 	cmd.Example = "  nthlayer audit schedule trigger nightly --wait"
 	modeFlag(cmd, &req.Mode, "")
 	acceptShrunkenFlag(cmd, &req.AcceptShrunkenSource)

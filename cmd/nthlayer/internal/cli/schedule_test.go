@@ -37,8 +37,8 @@ func nightly() *fleet {
 
 var everyFlag = []string{
 	"--cron", "0 2 * * *", "--tz", "Europe/Berlin", "--include", "pay*", "--exclude", "*-old", "--mode", "incremental", "--full-every", "3d",
-	"--jitter", "5m", "--owner", "sre", "--auto-reconcile", "enforce", "--notify", "on-new-findings", "--slack-channel", "C0123456789",
-	"--email", "a@example.org", "--email", "b@example.org", "--ignore-orphans", "Zz, *", "--ignore-orphans", "y",
+	"--jitter", "5m", "--owner", "sre", "--enforce", "--notify", "on-new-findings", "--slack-channel", "C0123456789",
+	"--email", "a@example.org", "--email", "b@example.org", "--ignore-orphans", `"Zz, *",y`,
 }
 
 func TestScheduleCreate_EachFlag_IsASetting(t *testing.T) {
@@ -77,7 +77,10 @@ func TestScheduleUpdate_ChangesWhatWasGiven_AndNothingElse(t *testing.T) {
 		"--full-every=0s":         func(s *nthlayerv1.ScheduleSettings) { s.FullEvery = nil },
 		"--jitter=0s":             func(s *nthlayerv1.ScheduleSettings) { s.Jitter = durationpb.New(0) },
 		"--owner=ada":             func(s *nthlayerv1.ScheduleSettings) { s.Owner = "ada" },
-		"--auto-reconcile=":       func(s *nthlayerv1.ScheduleSettings) { s.AutoReconcile = "" },
+		"--observe":               func(s *nthlayerv1.ScheduleSettings) { s.AutoReconcile = "observe" },
+		"--enforce=false":         func(s *nthlayerv1.ScheduleSettings) { s.AutoReconcile = "observe" },
+		"--enforce":               func(*nthlayerv1.ScheduleSettings) {},
+		"--ignore-orphans=":       func(s *nthlayerv1.ScheduleSettings) { s.IgnoreOrphans = nil },
 		"--notify=on-change":      func(s *nthlayerv1.ScheduleSettings) { s.Notify = "on_change" },
 		"--slack-channel=":        func(s *nthlayerv1.ScheduleSettings) { s.SlackChannel = "" },
 		"--email=c@example.org":   func(s *nthlayerv1.ScheduleSettings) { s.Emails = []string{"c@example.org"} },
@@ -102,6 +105,9 @@ func TestScheduleUpdate_NothingGivenOrSomebodyFaster_ChangesNothing(t *testing.T
 	code, _, errs := f.command(t, "audit", "schedule", "update", "nightly")
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "say what to change")
+	require.Nil(t, f.updated)
+	code, _, _ = f.command(t, "audit", "schedule", "update", "nightly", "--enforce", "--observe")
+	require.Equal(t, 1, code)
 	require.Nil(t, f.updated)
 	f.refuse = fault.New(fault.Conflict, "somebody else changed the schedule; read it again", nil)
 	code, _, errs = f.command(t, "audit", "schedule", "update", "nightly", "--owner", "ada")

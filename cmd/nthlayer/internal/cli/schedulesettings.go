@@ -19,6 +19,7 @@ type settings struct {
 	read              nthlayerv1.ScheduleSettings
 	scope             nthlayerv1.AuditScope
 	fullEvery, jitter time.Duration
+	enforce, observe  bool
 }
 
 func (s *settings) bind(cmd *cobra.Command) {
@@ -31,17 +32,15 @@ func (s *settings) bind(cmd *cobra.Command) {
 	spanFlag(cmd, &s.fullEvery, "full-every", "in the mode auto: read everything when the last full read is older, from 1h to 30d (default 7d)")
 	spanFlag(cmd, &s.jitter, "jitter", "each tick is late by up to this, at most 1h")
 	f.StringVar(&s.read.Owner, "owner", "", "whom to ask about the schedule")
-	f.StringVar(&s.read.AutoReconcile, "auto-reconcile", "", "enforce: ask for a run of each team that is out of sync; observe (default): change nothing")
+	f.BoolVar(&s.enforce, "enforce", false, "ask for a run of each team that is out of sync")
+	f.BoolVar(&s.observe, "observe", false, "change nothing (as without --enforce)")
+	cmd.MarkFlagsMutuallyExclusive("enforce", "observe")
 	f.StringVar(&s.read.Notify, "notify", "", "when to tell: always (default), on-change, on-new-findings or never")
 	f.StringVar(&s.read.SlackChannel, "slack-channel", "", "`id` of the Slack channel to tell (C…)")
 	f.StringArrayVar(&s.read.Emails, "email", nil, "`address` to tell; may be given several times")
-	f.StringArrayVar(&s.read.IgnoreOrphans, "ignore-orphans", nil, "`pattern` of names of PagerDuty teams that need no catalogue entry; may be given several times")
-	for flag, words := range map[string][]string{
-		"auto-reconcile": {audit.Observe, audit.Enforce},
-		"notify":         {"always", "on-change", "on-new-findings", "never"},
-	} {
-		must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
-	}
+	f.StringSliceVar(&s.read.IgnoreOrphans, "ignore-orphans", nil, "`patterns` of names of PagerDuty teams that need no catalogue entry")
+	must(cmd.RegisterFlagCompletionFunc("notify",
+		cobra.FixedCompletions([]string{"always", "on-change", "on-new-findings", "never"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
 // setters put one setting each into settings, by the name of their flag.
@@ -60,11 +59,12 @@ func (s *settings) setters() map[string]func(*nthlayerv1.ScheduleSettings) {
 		},
 		"jitter":         func(to *nthlayerv1.ScheduleSettings) { to.Jitter = durationpb.New(s.jitter) },
 		"owner":          func(to *nthlayerv1.ScheduleSettings) { to.Owner = s.read.GetOwner() },
-		"auto-reconcile": func(to *nthlayerv1.ScheduleSettings) { to.AutoReconcile = s.read.GetAutoReconcile() },
+		"enforce":        func(to *nthlayerv1.ScheduleSettings) { to.AutoReconcile = autoReconcile(s.enforce) },
+		"observe":        func(to *nthlayerv1.ScheduleSettings) { to.AutoReconcile = autoReconcile(!s.observe) },
 		"notify":         func(to *nthlayerv1.ScheduleSettings) { to.Notify = strings.ReplaceAll(s.read.GetNotify(), "-", "_") },
 		"slack-channel":  func(to *nthlayerv1.ScheduleSettings) { to.SlackChannel = s.read.GetSlackChannel() },
 		"email":          func(to *nthlayerv1.ScheduleSettings) { to.Emails = filled(s.read.GetEmails()) },
-		"ignore-orphans": func(to *nthlayerv1.ScheduleSettings) { to.IgnoreOrphans = filled(s.read.GetIgnoreOrphans()) },
+		"ignore-orphans": func(to *nthlayerv1.ScheduleSettings) { to.IgnoreOrphans = s.read.GetIgnoreOrphans() },
 	}
 }
 
@@ -78,6 +78,13 @@ func (s *settings) apply(to *nthlayerv1.ScheduleSettings) {
 			set(to)
 		}
 	}
+}
+
+func autoReconcile(enforce bool) string {
+	if enforce {
+		return audit.Enforce
+	}
+	return audit.Observe
 }
 
 func scopeOf(s *nthlayerv1.ScheduleSettings) *nthlayerv1.AuditScope {

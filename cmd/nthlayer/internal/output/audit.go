@@ -53,7 +53,7 @@ func ShowAudit(w io.Writer, now time.Time, a *nthlayerv1.Audit) error {
 	line("scope", scope(a.GetScope()))
 	line("read", read(a))
 	if a.GetAutoReconcile() == "enforce" {
-		line("mends", fmt.Sprintf("asks for runs; %s so far", plural(int(a.GetRunsStarted()), "run")))
+		line("mends", plural(int(a.GetRunsStarted()), "run")+" asked for")
 	}
 	p := a.GetProgress()
 	if a.GetFinishedAt() == nil && a.GetStartedAt() != nil {
@@ -61,7 +61,7 @@ func ShowAudit(w io.Writer, now time.Time, a *nthlayerv1.Audit) error {
 		line("teams", fmt.Sprintf("%d of %d done", p.GetTeamsDone(), p.GetTeamsTotal()))
 	}
 	if p.GetReadsTotal() > 0 {
-		line("members", fmt.Sprintf("read of %s, of %d so far", plural(int(p.GetReadsTotal()), "team"), p.GetReadsDone()))
+		line("members", fmt.Sprintf("read of %d of %s", p.GetReadsDone(), plural(int(p.GetReadsTotal()), "team")))
 	}
 	if p.GetCortexCalls()+p.GetPagerdutyCalls() > 0 {
 		line("calls", fmt.Sprintf("%d to Cortex, %d to PagerDuty", p.GetCortexCalls(), p.GetPagerdutyCalls()))
@@ -105,7 +105,7 @@ func writeAuditTables(w io.Writer, a *nthlayerv1.Audit, all bool) error {
 	if kinds := a.GetKinds(); len(kinds) > 0 {
 		t := table{headings: []string{"KIND", "OPEN", "ACKNOWLEDGED", "NEW", "RESOLVED"}}
 		for _, k := range kinds {
-			t.add(text(words(k.GetKind())), number(k.GetOpen()), number(k.GetAcknowledged()), number(k.GetNew()), number(k.GetResolved()))
+			t.add(text(k.GetKind()), number(k.GetOpen()), number(k.GetAcknowledged()), number(k.GetNew()), number(k.GetResolved()))
 		}
 		tables = append(tables, t)
 	}

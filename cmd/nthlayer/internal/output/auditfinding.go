@@ -19,7 +19,7 @@ func ShowAuditFindings(w io.Writer, now time.Time, findings []*nthlayerv1.AuditF
 	oneTeam := !slices.ContainsFunc(findings, func(f *nthlayerv1.AuditFinding) bool { return f.GetTeamId() != findings[0].GetTeamId() })
 	t := table{headings: []string{"FINDING", "TEAM", "KIND", "STATUS", "FIRST SEEN", "LAST SEEN", "WHAT"}}
 	for _, f := range findings {
-		t.add(text(f.GetFindingId()), text(f.GetTeamId()), text(words(f.GetKind())), status(f.GetStatus()),
+		t.add(text(f.GetFindingId()), text(f.GetTeamId()), text(f.GetKind()), status(f.GetStatus()),
 			text(ago(now, f.GetFirstSeenAt().AsTime())), text(ago(now, f.GetLastSeenAt().AsTime())), text(f.GetMessage()))
 	}
 	if oneTeam && findings[0].GetTeamId() == "" {
@@ -31,7 +31,7 @@ func ShowAuditFindings(w io.Writer, now time.Time, findings []*nthlayerv1.AuditF
 // ShowAuditFinding writes everything known of one.
 func ShowAuditFinding(w io.Writer, now time.Time, f *nthlayerv1.AuditFinding) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  %s\n%s\n", bold.Render(clean(f.GetFindingId())), words(f.GetKind()),
+	fmt.Fprintf(&b, "%s  %s  %s\n%s\n", bold.Render(clean(f.GetFindingId())), clean(f.GetKind()),
 		statusStyle(f.GetStatus()).Render(words(f.GetStatus())), clean(f.GetMessage()))
 	line := func(name, value string) {
 		if value != "" {

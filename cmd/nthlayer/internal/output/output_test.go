@@ -106,15 +106,18 @@ func TestShow_WritesWhatPeopleRead(t *testing.T) {
 			}})
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var b bytes.Buffer
-			require.NoError(t, show(&b))
-			var bare bytes.Buffer
-			_, err := output.Writer(&bare, nil).Write(b.Bytes())
-			require.NoError(t, err)
-			golden(t, name, bare.Bytes())
-		})
+		t.Run(name, func(t *testing.T) { goldenText(t, name, show) })
 	}
+}
+
+// goldenText compares what is shown, without its colours.
+func goldenText(t *testing.T, name string, show func(*bytes.Buffer) error) {
+	t.Helper()
+	var b, bare bytes.Buffer
+	require.NoError(t, show(&b))
+	_, err := output.Writer(&bare, nil).Write(b.Bytes())
+	require.NoError(t, err)
+	golden(t, name, bare.Bytes())
 }
 
 func TestShowPlan_OnATerminal_ColoursTheDiff(t *testing.T) {
