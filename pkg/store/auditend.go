@@ -216,6 +216,11 @@ func (e *ending) fleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.Request.Scope.Whole() {
+		if err := e.q.LoseTeams(ctx, a.AuditID); err != nil {
+			return err
+		}
+	}
 	compared, err := e.q.ComparedTeams(ctx, a.AuditID)
 	if err != nil {
 		return err

@@ -143,10 +143,15 @@ func (j *AuditJob) unmoved(ctx context.Context, q *db.Queries, teams []AuditedTe
 		now[row.TargetID] = row.MembersAt
 	}
 	return slices.DeleteFunc(slices.Clone(teams), func(t AuditedTeam) bool {
-		at, before := now[t.TargetID], t.Team.knownAt[t.TargetID]
+		at, there := now[t.TargetID]
+		before := t.Team.knownAt[t.TargetID]
 		switch {
+		case t.TargetID == "" || t.UnreadReason != "":
+			return false // nothing on the target was compared
+		case !there: // not listed any more, or never
+			return t.Name == "" && !t.Team.Vanished
 		case at == nil: // nobody knows more; what was taken for known may have changed
-			return before != nil && t.Read == nil && t.TargetID != "" && t.UnreadReason == ""
+			return before != nil && t.Read == nil
 		default:
 			return before == nil || !at.Equal(*before)
 		}

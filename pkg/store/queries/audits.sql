@@ -329,3 +329,14 @@ UPDATE teams SET auto_reconcile = @auto_reconcile WHERE team_id = @team_id;
 
 -- name: ComparedTeams :many
 SELECT team_id FROM audit_teams WHERE audit_id = @audit_id AND status IS NOT NULL AND unread_reason = '';
+
+-- name: LoseTeams :exec
+-- The whole source was read, and these are not in it: nobody can tell any more how they compare.
+WITH lost AS (
+    UPDATE teams SET sync_status = 'unknown', last_audit_id = @audit_id::uuid,
+        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+    WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = teams.team_id)
+)
+UPDATE audit_findings SET status = 'resolved', resolved_at = now(), resolved_by = 'audit:' || @audit_id::uuid
+WHERE audit_findings.status <> 'resolved' AND audit_findings.team_id <> ''
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = audit_findings.team_id);

@@ -906,6 +906,23 @@ func (q *Queries) LockIdleAudit(ctx context.Context, auditID uuid.UUID) (Audit, 
 	return i, err
 }
 
+const loseTeams = `-- name: LoseTeams :exec
+WITH lost AS (
+    UPDATE teams SET sync_status = 'unknown', last_audit_id = $1::uuid,
+        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+    WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = teams.team_id)
+)
+UPDATE audit_findings SET status = 'resolved', resolved_at = now(), resolved_by = 'audit:' || $1::uuid
+WHERE audit_findings.status <> 'resolved' AND audit_findings.team_id <> ''
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = audit_findings.team_id)
+`
+
+// The whole source was read, and these are not in it: nobody can tell any more how they compare.
+func (q *Queries) LoseTeams(ctx context.Context, auditID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, loseTeams, auditID)
+	return err
+}
+
 const moveScan = `-- name: MoveScan :exec
 UPDATE audits SET scan_after = $1, phase = CASE WHEN $2::boolean THEN 'teams' ELSE phase END,
     teams_from = coalesce(teams_from, now())
