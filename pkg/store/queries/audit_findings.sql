@@ -72,7 +72,7 @@ UPDATE audit_findings SET status = 'open', acknowledged_by = '', acknowledge_rea
 WHERE status = 'acknowledged' AND acknowledged_until <= now();
 
 -- name: CountAuditFindings :many
--- The findings of an audit's teams by kind; where the audit left nothing out, also those of no team.
+-- The findings of an audit's teams by kind; where the audit left nothing out, all findings.
 SELECT kind,
     count(*) FILTER (WHERE audit_findings.status = 'open') AS open,
     count(*) FILTER (WHERE audit_findings.status = 'acknowledged') AS acknowledged,
@@ -81,7 +81,7 @@ SELECT kind,
     count(*) FILTER (WHERE audit_findings.status = 'resolved') AS resolved
 FROM audit_findings
 WHERE (audit_findings.status <> 'resolved' OR audit_findings.resolved_at > @since::timestamptz)
-  AND (@whole::boolean AND audit_findings.team_id = '' OR EXISTS (
+  AND (@whole::boolean OR EXISTS (
     SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = audit_findings.team_id))
 GROUP BY kind ORDER BY 2 DESC, kind;
 
@@ -104,7 +104,7 @@ LIMIT @page_size;
 -- name: GoneFindings :many
 SELECT * FROM audit_findings
 WHERE audit_findings.status = 'resolved' AND audit_findings.resolved_at > @since::timestamptz
-  AND (@whole::boolean AND audit_findings.team_id = '' OR EXISTS (
+  AND (@whole::boolean OR EXISTS (
     SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = audit_findings.team_id))
 ORDER BY team_id, kind, entity_ref
 LIMIT @page_size;

@@ -47,7 +47,7 @@ SELECT kind,
     count(*) FILTER (WHERE audit_findings.status = 'resolved') AS resolved
 FROM audit_findings
 WHERE (audit_findings.status <> 'resolved' OR audit_findings.resolved_at > $2::timestamptz)
-  AND ($3::boolean AND audit_findings.team_id = '' OR EXISTS (
+  AND ($3::boolean OR EXISTS (
     SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = audit_findings.team_id))
 GROUP BY kind ORDER BY 2 DESC, kind
 `
@@ -67,7 +67,7 @@ type CountAuditFindingsRow struct {
 	Resolved     int64
 }
 
-// The findings of an audit's teams by kind; where the audit left nothing out, also those of no team.
+// The findings of an audit's teams by kind; where the audit left nothing out, all findings.
 func (q *Queries) CountAuditFindings(ctx context.Context, arg CountAuditFindingsParams) ([]CountAuditFindingsRow, error) {
 	rows, err := q.db.Query(ctx, countAuditFindings, arg.AuditID, arg.Since, arg.Whole)
 	if err != nil {
@@ -268,7 +268,7 @@ func (q *Queries) GetAuditFinding(ctx context.Context, findingID uuid.UUID) (Aud
 const goneFindings = `-- name: GoneFindings :many
 SELECT finding_id, team_id, kind, category, entity_ref, message, status, first_seen_at, first_audit_id, last_seen_at, last_audit_id, reopened, reopened_at, reopened_audit_id, acknowledged_by, acknowledge_reason, acknowledged_until, resolved_at, resolved_by, changed_by, changed_at FROM audit_findings
 WHERE audit_findings.status = 'resolved' AND audit_findings.resolved_at > $1::timestamptz
-  AND ($2::boolean AND audit_findings.team_id = '' OR EXISTS (
+  AND ($2::boolean OR EXISTS (
     SELECT FROM audit_teams WHERE audit_teams.audit_id = $3 AND audit_teams.team_id = audit_findings.team_id))
 ORDER BY team_id, kind, entity_ref
 LIMIT $4
