@@ -104,7 +104,7 @@ var observing = store.AuditRequest{Mode: audit.Full, AutoReconcile: audit.Observ
 
 func newAudit(t *testing.T, s *store.Store, request store.AuditRequest) uuid.UUID {
 	t.Helper()
-	id, created, err := s.AcceptAudit(t.Context(), store.NewAudit{RequestedBy: "ann", Request: request}, "", nil)
+	id, created, err := s.AcceptAudit(t.Context(), store.NewAudit{RequestedBy: "ann", Request: request}, "", []byte("an audit"))
 	require.NoError(t, err)
 	require.True(t, created)
 	return id
