@@ -194,7 +194,8 @@ func (e *ending) history(ctx context.Context) error {
 }
 
 // fleet finds what only the fleet as a whole shows: target teams that several teams stand for and, where nothing was left
-// out, those that none stands for. What could not be read may stand for any of them.
+// out, those that none stands for. What could not be read, or was left out, may stand for any of them, so nothing is
+// resolved by its absence then. Where nothing was left out, teams that are on neither side any more are not wrong any more.
 func (e *ending) fleet(ctx context.Context) error {
 	a := e.audit
 	shared, err := e.q.SharedTargets(ctx, a.AuditID)
@@ -216,16 +217,28 @@ func (e *ending) fleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.Request.Scope.Whole() {
-		if err := e.q.LoseTeams(ctx, a.AuditID); err != nil {
-			return err
-		}
+	if !a.Request.Scope.Whole() {
+		return saveFindings(ctx, e.q, a, nil, findings, true)
 	}
-	compared, err := e.q.ComparedTeams(ctx, a.AuditID)
+	if err := e.q.LoseTeams(ctx, a.AuditID); err != nil {
+		return err
+	}
+	gone, err := e.q.UnconcernedTeams(ctx, a.AuditID)
 	if err != nil {
 		return err
 	}
-	if a.Request.Scope.Whole() && a.TargetsListed && counts.Unread == 0 {
+	if err := saveFindings(ctx, e.q, a, gone, nil, false); err != nil {
+		return err
+	}
+	compared := gone
+	if counts.Unread == 0 {
+		all, err := e.q.ComparedTeams(ctx, a.AuditID)
+		if err != nil {
+			return err
+		}
+		compared = append(compared, all...)
+	}
+	if counts.Unread == 0 && a.TargetsListed {
 		orphans, err := e.orphans(ctx)
 		if err != nil {
 			return err

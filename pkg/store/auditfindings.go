@@ -12,6 +12,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 )
 
@@ -108,6 +109,17 @@ func (s *Store) ExpireAcknowledgements(ctx context.Context) (int, error) {
 	return int(n), wrap(err, "end acknowledgements")
 }
 
+// explained is the target team whose records tell who made it so; empty: no record of a team or a membership explains it.
+func explained(f audit.Finding) string {
+	switch {
+	case f.Kind == audit.OrphanTeam, f.Kind == string(ownership.UpdateTeam),
+		f.UserID != "" && audit.CategoryOf(f.Kind) == audit.Drift:
+		return f.TargetID
+	default:
+		return ""
+	}
+}
+
 // saveFindings writes what an audit saw of the compared teams; what it did not see of them is resolved. fleet: the kinds
 // are those that only the fleet as a whole shows, and else all others.
 func saveFindings(ctx context.Context, q *db.Queries, a Audit, compared []string, findings []audit.Finding, fleet bool) error {
@@ -132,7 +144,7 @@ func saveFindings(ctx context.Context, q *db.Queries, a Audit, compared []string
 		p.Categories = append(p.Categories, audit.CategoryOf(f.Kind))
 		p.EntityRefs = append(p.EntityRefs, key[2])
 		p.Messages = append(p.Messages, text(f.Message))
-		p.TargetIds = append(p.TargetIds, f.TargetID)
+		p.TargetIds = append(p.TargetIds, explained(f))
 		p.UserIds = append(p.UserIds, f.UserID)
 	}
 	return q.SaveAuditFindings(ctx, p)

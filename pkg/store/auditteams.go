@@ -89,6 +89,9 @@ func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, calls Calls)
 	var settled Settled
 	err := j.tx(ctx, "write what an audit found", func(q *db.Queries) error {
 		settled = Settled{}
+		if err := meet(ctx, q, teams); err != nil {
+			return err
+		}
 		current, err := j.unmoved(ctx, q, teams)
 		if err != nil {
 			return err
@@ -126,6 +129,25 @@ func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, calls Calls)
 	return settled, err
 }
 
+// meet remembers target teams that were seen outside the target's list, whatever becomes of what was compared: a team that
+// is left is compared with what is known of them next.
+func meet(ctx context.Context, q *db.Queries, teams []AuditedTeam) error {
+	met := map[string]AuditedTeam{}
+	for _, t := range teams {
+		if t.Name != "" {
+			met[t.TargetID] = t
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(met)) {
+		if err := q.KnowTarget(ctx, db.KnowTargetParams{
+			TargetID: id, Name: text(met[id].Name), NameKey: text(ownership.NormalizeName(met[id].Name)), Description: text(met[id].Description),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unmoved locks the target teams and leaves out the teams of which somebody knows more by now.
 func (j *AuditJob) unmoved(ctx context.Context, q *db.Queries, teams []AuditedTeam) ([]AuditedTeam, error) {
 	targets := map[string]bool{}
@@ -158,24 +180,19 @@ func (j *AuditJob) unmoved(ctx context.Context, q *db.Queries, teams []AuditedTe
 	}), nil
 }
 
-// learn remembers what was read of the target.
+// learn remembers what was read of the target. Of two teams that stand for one target team, the last one read it last.
 func (j *AuditJob) learn(ctx context.Context, q *db.Queries, teams []AuditedTeam) error {
-	members, users := db.SaveTargetMembersParams{}, []ownership.User{}
+	read := map[string][]ownership.ObservedMember{}
 	for _, t := range teams {
-		if t.Read == nil {
-			continue
+		if t.Read != nil {
+			read[t.TargetID] = t.Read
 		}
-		if t.Name != "" {
-			if err := q.KnowTarget(ctx, db.KnowTargetParams{
-				TargetID: t.TargetID, Name: text(t.Name), NameKey: text(ownership.NormalizeName(t.Name)),
-				Description: text(t.Description),
-			}); err != nil {
-				return err
-			}
-		}
-		members.Targets = append(members.Targets, t.TargetID)
-		for _, m := range t.Read {
-			members.TargetIds = append(members.TargetIds, t.TargetID)
+	}
+	members, users := db.SaveTargetMembersParams{}, []ownership.User{}
+	for _, id := range slices.Sorted(maps.Keys(read)) {
+		members.Targets = append(members.Targets, id)
+		for _, m := range read[id] {
+			members.TargetIds = append(members.TargetIds, id)
 			members.UserIds = append(members.UserIds, m.User.ID)
 			members.Roles = append(members.Roles, string(m.Role))
 			users = append(users, m.User)

@@ -277,6 +277,10 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 		if n == 0 {
 			return c.fenced()
 		}
+		// What is known of the target comes first: an audit that settles the team takes its rows in the same order.
+		if err := c.mirror(ctx, q, e); err != nil {
+			return err
+		}
 		if e.Declared != nil {
 			if err := q.DeclareTeams(ctx, declareParams([]ownership.Desired{*e.Declared})); err != nil {
 				return err
@@ -302,7 +306,7 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 				return err
 			}
 		}
-		if err := c.learn(ctx, q, e); err != nil {
+		if err := c.mend(ctx, q, e); err != nil {
 			return err
 		}
 		for _, d := range e.Tell {
@@ -322,8 +326,8 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 	})
 }
 
-// learn remembers what the run knows of the target team, and resolves what audits found that it has mended.
-func (c *Claim) learn(ctx context.Context, q *db.Queries, e Ending) error {
+// mirror remembers what the run knows of the target team.
+func (c *Claim) mirror(ctx context.Context, q *db.Queries, e Ending) error {
 	switch {
 	case e.Seen != nil && e.Seen.TargetID != "":
 		var users []ownership.User
@@ -336,19 +340,18 @@ func (c *Claim) learn(ctx context.Context, q *db.Queries, e Ending) error {
 			p.UserIds = append(p.UserIds, m.User.ID)
 			p.Roles = append(p.Roles, string(m.Role))
 		}
-		if len(users) > 0 {
-			if err := q.SaveTargetUsers(ctx, userParams(users)); err != nil {
-				return err
-			}
-		}
-		if err := q.MirrorTarget(ctx, p); err != nil {
+		if err := q.MirrorTarget(ctx, p); err != nil || len(users) == 0 {
 			return err
 		}
+		return q.SaveTargetUsers(ctx, userParams(users))
 	case e.Touched != "":
-		if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}}); err != nil {
-			return err
-		}
+		return q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}})
 	}
+	return nil
+}
+
+// mend resolves what audits found that the run has mended.
+func (c *Claim) mend(ctx context.Context, q *db.Queries, e Ending) error {
 	inSync := e.Sync == ownership.InSync
 	if !inSync && len(e.Mended) == 0 {
 		return nil

@@ -54,13 +54,20 @@ type staged struct {
 // Stage adds teams in scope to the audit's snapshot of the source. One transaction.
 func (j *AuditJob) Stage(ctx context.Context, teams []ownership.Desired) error {
 	p := db.StageTeamsParams{AuditID: j.Audit.AuditID}
+	at := map[string]int{} // a team that comes twice is staged as it came last
 	for _, t := range teams {
 		name := t.Name
 		if name == "" {
 			name = t.TeamID
 		}
-		p.TeamIds = append(p.TeamIds, text(t.TeamID))
-		p.Desired = append(p.Desired, encode(staged{t, ownership.NormalizeName(name)}))
+		id, desired := text(t.TeamID), encode(staged{t, ownership.NormalizeName(name)})
+		if i, twice := at[id]; twice {
+			p.Desired[i] = desired
+			continue
+		}
+		at[id] = len(p.TeamIds)
+		p.TeamIds = append(p.TeamIds, id)
+		p.Desired = append(p.Desired, desired)
 	}
 	return j.tx(ctx, "stage teams", func(q *db.Queries) error { return q.StageTeams(ctx, p) })
 }
@@ -85,7 +92,7 @@ func (j *AuditJob) KnowUsers(ctx context.Context, users []ownership.User) error 
 
 // ForgetUsers forgets all users but these: the target's list was whole. One transaction.
 func (j *AuditJob) ForgetUsers(ctx context.Context, but []string) error {
-	return j.tx(ctx, "forget users", func(q *db.Queries) error { return q.ForgetTargetUsers(ctx, but) })
+	return j.tx(ctx, "forget users", func(q *db.Queries) error { return q.ForgetTargetUsers(ctx, orNone(but)) })
 }
 
 func userParams(users []ownership.User) db.SaveTargetUsersParams {
@@ -116,6 +123,9 @@ func (j *AuditJob) KnowRotations(ctx context.Context, rotations map[string]owner
 		}
 	}
 	return j.tx(ctx, "remember rotations", func(q *db.Queries) error {
+		if err := q.LockFleet(ctx); err != nil {
+			return err
+		}
 		if err := q.ForgetRotations(ctx); err != nil || len(p.TargetIds) == 0 {
 			return err
 		}
@@ -152,6 +162,9 @@ func (j *AuditJob) Changed(ctx context.Context, until time.Time, changes []Targe
 		p.Ats = append(p.Ats, c.At)
 	}
 	return j.tx(ctx, "take the target's records", func(q *db.Queries) error {
+		if err := q.LockFleet(ctx); err != nil {
+			return err
+		}
 		if len(p.Ats) > 0 {
 			if err := q.NoteRecords(ctx, p); err != nil {
 				return err
@@ -196,10 +209,11 @@ type Snapshot struct {
 // declare any more. One transaction.
 func (j *AuditJob) EndSnapshot(ctx context.Context, snapshot Snapshot) error {
 	return j.tx(ctx, "end a snapshot", func(q *db.Queries) error {
-		if err := q.UnstageArchived(ctx, j.Audit.AuditID); err != nil {
+		listed := snapshot.TargetsListed
+		if err := q.UnstageArchived(ctx, db.UnstageArchivedParams{AuditID: j.Audit.AuditID, Listed: listed}); err != nil {
 			return err
 		}
-		linked, err := q.LinkedTeams(ctx, j.Audit.AuditID)
+		linked, err := q.LinkedTeams(ctx, db.LinkedTeamsParams{AuditID: j.Audit.AuditID, Listed: listed})
 		if err != nil {
 			return err
 		}

@@ -147,9 +147,15 @@ func (s *Store) DueSchedules(ctx context.Context, at time.Time, limit int) ([]Sc
 func (s *Store) Tick(ctx context.Context, due Schedule, tickAt, next time.Time, n NewAudit) (made *uuid.UUID, err error) {
 	err = s.tx(ctx, "tick", func(q *db.Queries) error {
 		made = nil
-		id, err := newID()
-		if err != nil {
+		// The lock keeps a Trigger from making another audit beside this one.
+		now, err := q.LockSchedule(ctx, due.ScheduleID)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil // deleted meanwhile
+		case err != nil:
 			return err
+		case now.NextTickAt == nil || !now.NextTickAt.Equal(*due.NextTickAt) || now.Revision != due.Revision:
+			return nil // moved on, paused or changed: whoever looks next sees what is due then
 		}
 		if _, err := q.LockSchedule(ctx, due.ScheduleID); errors.Is(err, pgx.ErrNoRows) { // before looking: Trigger may be at it
 			return nil
@@ -157,20 +163,27 @@ func (s *Store) Tick(ctx context.Context, due Schedule, tickAt, next time.Time, 
 			return err
 		}
 		moved := db.MoveScheduleParams{ScheduleID: due.ScheduleID, Due: *due.NextTickAt, TickAt: tickAt, NextTickAt: &next}
-		if _, err := q.UnfinishedAudit(ctx, due.ScheduleID); errors.Is(err, pgx.ErrNoRows) {
-			moved.AuditID = uuid.NullUUID{UUID: id, Valid: true}
-		} else if err != nil {
+		_, err = q.UnfinishedAudit(ctx, due.ScheduleID)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			id, err := newID()
+			if err != nil {
+				return err
+			}
+			n.ScheduleID, n.TickAt = due.ScheduleID, &tickAt
+			inserted, err := insertAudit(ctx, q, id, n)
+			if err != nil {
+				return err
+			}
+			if inserted { // else the tick has its audit already
+				made, moved.AuditID = &id, uuid.NullUUID{UUID: id, Valid: true}
+			}
+		case err != nil:
 			return err
+		default:
+			moved.Skipped = true
 		}
-		rows, err := q.MoveSchedule(ctx, moved)
-		if err != nil || rows == 0 || !moved.AuditID.Valid {
-			return err
-		}
-		n.ScheduleID, n.TickAt = due.ScheduleID, &tickAt
-		inserted, err := insertAudit(ctx, q, id, n)
-		if err == nil && inserted {
-			made = &id
-		}
+		_, err = q.MoveSchedule(ctx, moved)
 		return err
 	})
 	return made, err

@@ -156,17 +156,20 @@ SELECT @audit_id, unnest(@team_ids::text[]), unnest(@desired::jsonb[])
 ON CONFLICT (audit_id, team_id) DO UPDATE SET desired = excluded.desired;
 
 -- name: UnstageArchived :exec
--- An archived team concerns an audit only where something on the target still stands for it.
+-- An archived team concerns an audit only where something on the target still stands for it. listed: the target's list is
+-- whole, and a link to a team that is not in it leads nowhere.
 DELETE FROM audit_teams
 WHERE audit_teams.audit_id = @audit_id AND (audit_teams.desired->>'archived')::boolean
-  AND NOT EXISTS (SELECT FROM links WHERE links.team_id = audit_teams.team_id)
+  AND NOT EXISTS (SELECT FROM links WHERE links.team_id = audit_teams.team_id
+    AND (NOT @listed::boolean OR EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = links.target_id)))
   AND NOT EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = audit_teams.desired->>'target_id'
     OR coalesce(audit_teams.desired->>'target_id', '') = '' AND target_teams.name_key = audit_teams.desired->>'name_key');
 
 -- name: LinkedTeams :many
--- Teams with a link that the source's snapshot does not hold.
+-- Teams with a link that the source's snapshot does not hold, for which something on the target still stands.
 SELECT links.team_id FROM links
-WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = links.team_id);
+WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = links.team_id)
+  AND (NOT @listed::boolean OR EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = links.target_id));
 
 -- name: KnownTeams :many
 SELECT team_id FROM teams WHERE NOT archived ORDER BY team_id;
@@ -296,6 +299,7 @@ WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = ''
     AND audit_teams.desired->>'name_key' = target_teams.name_key)
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.desired->>'target_id' = target_teams.target_id)
 ORDER BY name, target_id;
 
 -- name: SharedTargets :many
@@ -327,16 +331,18 @@ DELETE FROM audit_jobs USING ended WHERE audit_jobs.audit_id = ended.audit_id;
 -- name: SetAutoReconcile :execrows
 UPDATE teams SET auto_reconcile = @auto_reconcile WHERE team_id = @team_id;
 
+-- name: UnconcernedTeams :many
+-- Teams with findings that a whole audit has nothing to do with: the source does not declare them (any more), and nothing on
+-- the target stands for them.
+SELECT DISTINCT team_id FROM audit_findings
+WHERE status <> 'resolved' AND team_id <> ''
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = audit_findings.team_id);
+
 -- name: ComparedTeams :many
 SELECT team_id FROM audit_teams WHERE audit_id = @audit_id AND status IS NOT NULL AND unread_reason = '';
 
 -- name: LoseTeams :exec
 -- The whole source was read, and these are not in it: nobody can tell any more how they compare.
-WITH lost AS (
-    UPDATE teams SET sync_status = 'unknown', last_audit_id = @audit_id::uuid,
-        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
-    WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = teams.team_id)
-)
-UPDATE audit_findings SET status = 'resolved', resolved_at = now(), resolved_by = 'audit:' || @audit_id::uuid
-WHERE audit_findings.status <> 'resolved' AND audit_findings.team_id <> ''
-  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = audit_findings.team_id);
+UPDATE teams SET sync_status = 'unknown', sync_status_since = now(), last_audit_id = @audit_id::uuid
+WHERE sync_status <> 'unknown'
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = teams.team_id);

@@ -1,6 +1,10 @@
 -- name: GetFleet :one
 SELECT *, now()::timestamptz AS now FROM fleet;
 
+-- name: LockFleet :exec
+-- Snapshots that write what is known of the whole target wait for each other.
+SELECT FROM fleet FOR UPDATE;
+
 -- name: SetFleetSize :exec
 UPDATE fleet SET teams = @teams, members = @members;
 
@@ -103,8 +107,8 @@ INSERT INTO target_members (target_id, user_id, role) SELECT target_id, user_id,
 ON CONFLICT (target_id, user_id) DO UPDATE SET role = excluded.role WHERE target_members.role <> excluded.role;
 
 -- name: TrustTargets :exec
--- What was read before the team was last distrusted proves nothing.
-UPDATE target_teams SET members_at = CASE WHEN distrusted_at >= @read_from::timestamptz THEN NULL ELSE now() END
+-- What was read before the team was last distrusted proves nothing. It is as old as the beginning of the read.
+UPDATE target_teams SET members_at = CASE WHEN distrusted_at >= @read_from::timestamptz THEN NULL ELSE @read_from END
 WHERE target_id = any(@target_ids::text[]);
 
 -- name: KnowTarget :exec

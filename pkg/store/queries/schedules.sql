@@ -33,11 +33,11 @@ WHERE schedule_id = @schedule_id AND next_tick_at IS NULL;
 SELECT * FROM schedules WHERE next_tick_at <= @at ORDER BY next_tick_at, schedule_id LIMIT @page_size;
 
 -- name: MoveSchedule :execrows
--- Only one of several processes moves a schedule on from a tick.
+-- Only one of several processes moves a schedule on from a tick. audit_id: the audit that was made of it.
 UPDATE schedules SET
     next_tick_at = @next_tick_at, last_tick_at = @tick_at::timestamptz,
     last_audit_id = coalesce(sqlc.narg('audit_id')::uuid, last_audit_id),
-    skipped_ticks = skipped_ticks + CASE WHEN sqlc.narg('audit_id')::uuid IS NULL THEN 1 ELSE 0 END
+    skipped_ticks = skipped_ticks + CASE WHEN @skipped::boolean THEN 1 ELSE 0 END
 WHERE schedule_id = @schedule_id AND next_tick_at = @due::timestamptz;
 
 -- name: NoteTriggered :exec

@@ -728,11 +728,17 @@ func (q *Queries) LastAuditJob(ctx context.Context, auditID uuid.UUID) (int32, e
 const linkedTeams = `-- name: LinkedTeams :many
 SELECT links.team_id FROM links
 WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = links.team_id)
+  AND (NOT $2::boolean OR EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = links.target_id))
 `
 
-// Teams with a link that the source's snapshot does not hold.
-func (q *Queries) LinkedTeams(ctx context.Context, auditID uuid.UUID) ([]string, error) {
-	rows, err := q.db.Query(ctx, linkedTeams, auditID)
+type LinkedTeamsParams struct {
+	AuditID uuid.UUID
+	Listed  bool
+}
+
+// Teams with a link that the source's snapshot does not hold, for which something on the target still stands.
+func (q *Queries) LinkedTeams(ctx context.Context, arg LinkedTeamsParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, linkedTeams, arg.AuditID, arg.Listed)
 	if err != nil {
 		return nil, err
 	}
@@ -907,14 +913,9 @@ func (q *Queries) LockIdleAudit(ctx context.Context, auditID uuid.UUID) (Audit, 
 }
 
 const loseTeams = `-- name: LoseTeams :exec
-WITH lost AS (
-    UPDATE teams SET sync_status = 'unknown', last_audit_id = $1::uuid,
-        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
-    WHERE NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = teams.team_id)
-)
-UPDATE audit_findings SET status = 'resolved', resolved_at = now(), resolved_by = 'audit:' || $1::uuid
-WHERE audit_findings.status <> 'resolved' AND audit_findings.team_id <> ''
-  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = audit_findings.team_id)
+UPDATE teams SET sync_status = 'unknown', sync_status_since = now(), last_audit_id = $1::uuid
+WHERE sync_status <> 'unknown'
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = teams.team_id)
 `
 
 // The whole source was read, and these are not in it: nobody can tell any more how they compare.
@@ -992,6 +993,7 @@ WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.target_id = ''
     AND audit_teams.desired->>'name_key' = target_teams.name_key)
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.desired->>'target_id' = target_teams.target_id)
 ORDER BY name, target_id
 `
 
@@ -1226,6 +1228,34 @@ func (q *Queries) TellAudit(ctx context.Context, auditID string) error {
 	return err
 }
 
+const unconcernedTeams = `-- name: UnconcernedTeams :many
+SELECT DISTINCT team_id FROM audit_findings
+WHERE status <> 'resolved' AND team_id <> ''
+  AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = audit_findings.team_id)
+`
+
+// Teams with findings that a whole audit has nothing to do with: the source does not declare them (any more), and nothing on
+// the target stands for them.
+func (q *Queries) UnconcernedTeams(ctx context.Context, auditID uuid.UUID) ([]string, error) {
+	rows, err := q.db.Query(ctx, unconcernedTeams, auditID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var team_id string
+		if err := rows.Scan(&team_id); err != nil {
+			return nil, err
+		}
+		items = append(items, team_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const unfinishedAudit = `-- name: UnfinishedAudit :one
 SELECT audit_id FROM audits WHERE schedule_id = $1 AND finished_at IS NULL ORDER BY audit_id DESC LIMIT 1
 `
@@ -1313,13 +1343,20 @@ func (q *Queries) UnreadAuditTeams(ctx context.Context, auditID uuid.UUID) ([]Un
 const unstageArchived = `-- name: UnstageArchived :exec
 DELETE FROM audit_teams
 WHERE audit_teams.audit_id = $1 AND (audit_teams.desired->>'archived')::boolean
-  AND NOT EXISTS (SELECT FROM links WHERE links.team_id = audit_teams.team_id)
+  AND NOT EXISTS (SELECT FROM links WHERE links.team_id = audit_teams.team_id
+    AND (NOT $2::boolean OR EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = links.target_id)))
   AND NOT EXISTS (SELECT FROM target_teams WHERE target_teams.target_id = audit_teams.desired->>'target_id'
     OR coalesce(audit_teams.desired->>'target_id', '') = '' AND target_teams.name_key = audit_teams.desired->>'name_key')
 `
 
-// An archived team concerns an audit only where something on the target still stands for it.
-func (q *Queries) UnstageArchived(ctx context.Context, auditID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, unstageArchived, auditID)
+type UnstageArchivedParams struct {
+	AuditID uuid.UUID
+	Listed  bool
+}
+
+// An archived team concerns an audit only where something on the target still stands for it. listed: the target's list is
+// whole, and a link to a team that is not in it leads nowhere.
+func (q *Queries) UnstageArchived(ctx context.Context, arg UnstageArchivedParams) error {
+	_, err := q.db.Exec(ctx, unstageArchived, arg.AuditID, arg.Listed)
 	return err
 }

@@ -290,6 +290,16 @@ func (q *Queries) ListTargetTeams(ctx context.Context, arg ListTargetTeamsParams
 	return err
 }
 
+const lockFleet = `-- name: LockFleet :exec
+SELECT FROM fleet FOR UPDATE
+`
+
+// Snapshots that write what is known of the whole target wait for each other.
+func (q *Queries) LockFleet(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockFleet)
+	return err
+}
+
 const lockTargets = `-- name: LockTargets :many
 SELECT target_id, members_at FROM target_teams WHERE target_id = any($1::text[]) ORDER BY target_id FOR UPDATE
 `
@@ -523,7 +533,7 @@ func (q *Queries) TargetIDs(ctx context.Context) ([]string, error) {
 }
 
 const trustTargets = `-- name: TrustTargets :exec
-UPDATE target_teams SET members_at = CASE WHEN distrusted_at >= $1::timestamptz THEN NULL ELSE now() END
+UPDATE target_teams SET members_at = CASE WHEN distrusted_at >= $1::timestamptz THEN NULL ELSE $1 END
 WHERE target_id = any($2::text[])
 `
 
@@ -532,7 +542,7 @@ type TrustTargetsParams struct {
 	TargetIds []string
 }
 
-// What was read before the team was last distrusted proves nothing.
+// What was read before the team was last distrusted proves nothing. It is as old as the beginning of the read.
 func (q *Queries) TrustTargets(ctx context.Context, arg TrustTargetsParams) error {
 	_, err := q.db.Exec(ctx, trustTargets, arg.ReadFrom, arg.TargetIds)
 	return err

@@ -191,24 +191,26 @@ const moveSchedule = `-- name: MoveSchedule :execrows
 UPDATE schedules SET
     next_tick_at = $1, last_tick_at = $2::timestamptz,
     last_audit_id = coalesce($3::uuid, last_audit_id),
-    skipped_ticks = skipped_ticks + CASE WHEN $3::uuid IS NULL THEN 1 ELSE 0 END
-WHERE schedule_id = $4 AND next_tick_at = $5::timestamptz
+    skipped_ticks = skipped_ticks + CASE WHEN $4::boolean THEN 1 ELSE 0 END
+WHERE schedule_id = $5 AND next_tick_at = $6::timestamptz
 `
 
 type MoveScheduleParams struct {
 	NextTickAt *time.Time
 	TickAt     time.Time
 	AuditID    uuid.NullUUID
+	Skipped    bool
 	ScheduleID string
 	Due        time.Time
 }
 
-// Only one of several processes moves a schedule on from a tick.
+// Only one of several processes moves a schedule on from a tick. audit_id: the audit that was made of it.
 func (q *Queries) MoveSchedule(ctx context.Context, arg MoveScheduleParams) (int64, error) {
 	result, err := q.db.Exec(ctx, moveSchedule,
 		arg.NextTickAt,
 		arg.TickAt,
 		arg.AuditID,
+		arg.Skipped,
 		arg.ScheduleID,
 		arg.Due,
 	)
