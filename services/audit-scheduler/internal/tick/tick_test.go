@@ -220,7 +220,9 @@ type snapshot struct {
 	due []store.Schedule
 }
 
-func (s *snapshot) DueSchedules(context.Context, time.Time, int) ([]store.Schedule, error) { return s.due, nil }
+func (s *snapshot) DueSchedules(context.Context, time.Time, int) ([]store.Schedule, error) {
+	return s.due, nil
+}
 
 func TestTick_BrokenSchedules_DoNotHoldUpTheOthers(t *testing.T) {
 	for name, settings := range map[string]string{
