@@ -81,7 +81,13 @@ func (s *Server) UpdateSchedule(ctx context.Context, request *nthlayerv1.UpdateS
 
 // DeleteSchedule removes one.
 func (s *Server) DeleteSchedule(ctx context.Context, request *nthlayerv1.DeleteScheduleRequest) (*nthlayerv1.DeleteScheduleResponse, error) {
-	return &nthlayerv1.DeleteScheduleResponse{}, s.Store.DeleteSchedule(ctx, request.GetScheduleId())
+	if _, err := rpc.BehalfOf(ctx); err != nil { // nobody deletes without a name
+		return nil, err
+	}
+	if err := s.Store.DeleteSchedule(ctx, request.GetScheduleId()); err != nil {
+		return nil, err
+	}
+	return &nthlayerv1.DeleteScheduleResponse{}, nil
 }
 
 // TriggerSchedule starts its audit now.

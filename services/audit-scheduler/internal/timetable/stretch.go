@@ -2,7 +2,7 @@ package timetable
 
 import "time"
 
-// stretch is a time in which a zone's clock is not changed. A zero begin or end is none.
+// stretch is a time in which a zone's clock is not changed, or a part of one. A zero begin or end is none.
 type stretch struct {
 	begin, end time.Time
 	offset     time.Duration // of the clock on the wall from UTC
@@ -13,6 +13,10 @@ func stretchOf(at time.Time, zone *time.Location) stretch {
 	at = at.In(zone)
 	s := stretch{offset: offsetOf(at)}
 	s.begin, s.end = at.ZoneBounds()
+	if !s.end.IsZero() && !s.end.After(at) {
+		// On 31 December of a leap year the bounds end a day early, where a rule and no table tells the changes to come.
+		s.end = at.Add(time.Hour)
+	}
 	if !s.begin.IsZero() {
 		s.before = offsetOf(s.begin.Add(-1))
 	}
