@@ -244,12 +244,13 @@ func testAddresses(t *testing.T, b backend) {
 }
 
 func testRefused(t *testing.T, b backend) {
-	b.refuse(false, "no such mailbox")
+	b.refuse(false, "no such mailbox: <Ann@Example.org>")
 	_, err := b.Send(t.Context(), message())
 	f, ok := fault.As(err)
 	require.True(t, ok)
 	require.Equal(t, fault.Precondition, f.Kind)
-	require.Contains(t, f.Text, "no such mailbox")
+	require.Contains(t, f.Text, "no such mailbox: [address]")
+	require.NotContains(t, strings.ToLower(err.Error()), message().To, "it would get into the log")
 	require.Empty(t, b.received())
 }
 

@@ -12,8 +12,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"net/mail"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -60,7 +60,7 @@ func (a Address) MessageID(key string) string {
 func recipient(to string) (string, error) {
 	parsed, err := mail.ParseAddress(to)
 	if err != nil || parsed.Address != to || strings.ContainsFunc(to, unusable) {
-		return "", fault.New(fault.Invalid, "the message cannot be addressed: "+oneLine(to)+" is no e-mail address", err).WithReason("EMAIL_ADDRESS_INVALID")
+		return "", fault.New(fault.Invalid, "the address of the delivery is no e-mail address", nil).WithReason("EMAIL_ADDRESS_INVALID")
 	}
 	return parsed.Address, nil
 }
@@ -102,14 +102,14 @@ func oneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }
 
-// said is what a server answered, fit to be shown.
-func said(code int, words string) string {
+// said is what a server answered, fit to be shown and logged: on one line, and without the recipient's address.
+func said(words, to string) string {
 	const most = 300
-	words = oneLine(words)
+	words = regexp.MustCompile("(?i)<?"+regexp.QuoteMeta(to)+">?").ReplaceAllString(oneLine(words), "[address]")
 	if len(words) > most {
 		words = strings.ToValidUTF8(words[:most], "") + "…"
 	}
-	return fmt.Sprintf("%d %s", code, words)
+	return words
 }
 
 func unsure(text string, cause error) *fault.Error {

@@ -82,7 +82,7 @@ func (s *SES) Send(ctx context.Context, m Message) (id string, err error) {
 		Content:          &types.EmailContent{Raw: &types.RawMessage{Data: content}},
 	})
 	if err != nil {
-		return "", fmt.Errorf("send by ses: %w", sesFault(ctx, err))
+		return "", fmt.Errorf("send by ses: %w", sesFault(ctx, m.To, err))
 	}
 	return aws.ToString(out.MessageId), nil
 }
@@ -93,7 +93,7 @@ const (
 )
 
 // sesFault sorts SES's errors (SES API v2 reference, SendEmail).
-func sesFault(ctx context.Context, err error) error {
+func sesFault(ctx context.Context, to string, err error) error {
 	api, answered := errors.AsType[smithy.APIError](err)
 	if !answered {
 		return unanswered(ctx, err)
@@ -102,7 +102,7 @@ func sesFault(ctx context.Context, err error) error {
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		status = response.HTTPStatusCode()
 	}
-	words := oneLine(api.ErrorMessage())
+	words, err := said(api.ErrorMessage(), to), errors.New(said(err.Error(), to))
 	switch code := api.ErrorCode(); code {
 	case "TooManyRequestsException", "Throttling", "ThrottlingException":
 		return fault.New(fault.Throttled, "SES asks to slow down: "+words, err).WithReason("SES_THROTTLED").WithRetryAfter(sesSlow)

@@ -71,13 +71,13 @@ func (s *SMTP) Send(ctx context.Context, m Message) (id string, err error) {
 	link, hangUp, err := s.connect(ctx)
 	defer hangUp()
 	if err != nil {
-		return "", fmt.Errorf("send by smtp: %w", s.before(ctx, err))
+		return "", fmt.Errorf("send by smtp: %w", s.before(ctx, m.To, err))
 	}
 	if err := transfer(link, s.cfg.From.parsed.Address, m.To, content); err != nil {
 		if late, ok := errors.AsType[*lostAnswer](err); ok {
 			return "", fmt.Errorf("send by smtp: %w", unsure("the mail server got the message and did not answer", late.cause))
 		}
-		return "", fmt.Errorf("send by smtp: %w", s.before(ctx, err))
+		return "", fmt.Errorf("send by smtp: %w", s.before(ctx, m.To, err))
 	}
 	_ = link.Quit() // it is sent, whatever comes of this
 	return s.cfg.From.MessageID(m.Key), nil
@@ -179,12 +179,12 @@ func (c *loginOverTLS) Start(server *smtp.ServerInfo) (mechanism string, first [
 }
 
 // before classifies what failed before the server had the message.
-func (s *SMTP) before(ctx context.Context, err error) error {
+func (s *SMTP) before(ctx context.Context, to string, err error) error {
 	if typed, ok := fault.As(err); ok {
 		return typed
 	}
 	if answer, ok := errors.AsType[*textproto.Error](err); ok {
-		return refusal(answer)
+		return refusal(answer, to)
 	}
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
@@ -203,16 +203,17 @@ func (s *SMTP) before(ctx context.Context, err error) error {
 	}
 }
 
-// refusal sorts a server's answers (RFC 5321 §4.2.1): 4xx passes, 5xx stays until a person acts.
-func refusal(answer *textproto.Error) error {
-	words := said(answer.Code, answer.Msg)
+// refusal sorts a server's answers (RFC 5321 §4.2.1): 4xx passes, 5xx stays until a person acts. It has all of the answer in
+// its text.
+func refusal(answer *textproto.Error, to string) error {
+	words := strconv.Itoa(answer.Code) + " " + said(answer.Msg, to)
 	switch {
 	case answer.Code >= 400 && answer.Code < 500:
-		return fault.New(fault.Unavailable, "the mail server does not take the message now ("+words+"); try again later", answer).WithReason("SMTP_DEFERRED")
+		return fault.New(fault.Unavailable, "the mail server does not take the message now ("+words+"); try again later", nil).WithReason("SMTP_DEFERRED")
 	case answer.Code == 535 || answer.Code == 534 || answer.Code == 530: // RFC 4954 §6
-		return fault.New(fault.Precondition, "the mail server refused the login ("+words+"); check NTHLAYER_SMTP_USER and NTHLAYER_SMTP_PASSWORD", answer).
+		return fault.New(fault.Precondition, "the mail server refused the login ("+words+"); check NTHLAYER_SMTP_USER and NTHLAYER_SMTP_PASSWORD", nil).
 			WithReason("SMTP_REFUSED")
 	default:
-		return fault.New(fault.Precondition, "the mail server refused the message: "+words, answer).WithReason("SMTP_REFUSED")
+		return fault.New(fault.Precondition, "the mail server refused the message: "+words, nil).WithReason("SMTP_REFUSED")
 	}
 }
