@@ -74,7 +74,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) (id string, err error) {
 		return "", fmt.Errorf("send by smtp: %w", s.before(ctx, m.To, err))
 	}
 	if err := transfer(link, s.cfg.From.parsed.Address, m.To, content); err != nil {
-		if late, ok := errors.AsType[*lostAnswer](err); ok {
+		if late, ok := errors.AsType[*lostAnswerError](err); ok {
 			return "", fmt.Errorf("send by smtp: %w", unsure("the mail server got the message and did not answer", late.cause))
 		}
 		return "", fmt.Errorf("send by smtp: %w", s.before(ctx, m.To, err))
@@ -83,10 +83,10 @@ func (s *SMTP) Send(ctx context.Context, m Message) (id string, err error) {
 	return s.cfg.From.MessageID(m.Key), nil
 }
 
-// lostAnswer is the error of a message that was sent whole and not answered.
-type lostAnswer struct{ cause error }
+// lostAnswerError is the error of a message that was sent whole and not answered.
+type lostAnswerError struct{ cause error }
 
-func (l *lostAnswer) Error() string { return "no answer to the message: " + l.cause.Error() }
+func (l *lostAnswerError) Error() string { return "no answer to the message: " + l.cause.Error() }
 
 // transfer is one message over a connection. A message counts only once the server has its last line, so everything that
 // fails before leaves nothing behind.
@@ -108,7 +108,7 @@ func transfer(link *smtp.Client, from, to string, content []byte) error {
 	if _, answered := errors.AsType[*textproto.Error](err); err == nil || answered {
 		return err
 	}
-	return &lostAnswer{err}
+	return &lostAnswerError{err}
 }
 
 // connect opens a connection that is protected and logged in. hangUp ends it, also where connect failed.

@@ -178,12 +178,12 @@ func auditFooter(n notice.AuditFinished) slack.Block {
 		parts = append(parts, "asked for by "+who)
 	}
 	for _, part := range []struct{ label, value string }{{"schedule ", n.ScheduleID}, {"", n.ErrorReason}, {"audit ", n.AuditID}} {
-		if value := code(part.value, nameBytes); value != "" {
+		if value := code(part.value); value != "" {
 			parts = append(parts, part.label+value)
 		}
 	}
 	if n.AuditID != "" {
-		parts = append(parts, code("nthlayer audit report "+n.AuditID, nameBytes))
+		parts = append(parts, code("nthlayer audit report "+n.AuditID))
 	}
 	return context(parts)
 }

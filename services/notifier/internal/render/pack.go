@@ -39,7 +39,7 @@ func pack(lists []list, name, whole string) []Message {
 	if dropped {
 		p.messages = p.messages[:maxReplies]
 		last := &p.messages[maxReplies-1]
-		*last = append(*last, section("…and more: "+code(whole, nameBytes)+" shows everything"))
+		*last = append(*last, section("…and more: "+code(whole)+" shows everything"))
 	}
 	out := make([]Message, len(p.messages))
 	for i, blocks := range p.messages {

@@ -163,7 +163,7 @@ func footer(n notice.RunFinished) slack.Block {
 		parts = append(parts, "asked for by "+who)
 	}
 	for _, part := range []struct{ label, value string }{{"team ", n.TeamID}, {"", n.ErrorReason}, {"job ", n.JobID}} {
-		if value := code(part.value, nameBytes); value != "" {
+		if value := code(part.value); value != "" {
 			parts = append(parts, part.label+value)
 		}
 	}

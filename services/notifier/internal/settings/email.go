@@ -12,7 +12,7 @@ import (
 // Email is who sends e-mails: an SMTP server, or Amazon SES, or nobody.
 type Email struct {
 	From         string        `env:"NTHLAYER_EMAIL_FROM" doc:"who sends e-mails, for example NthLayer <nthlayer@example.org>; needed to send any"`
-	SMTPAddr     string        `env:"NTHLAYER_SMTP_ADDR" doc:"the SMTP server that sends e-mails, as host:port; empty, as NTHLAYER_SES_REGION: deliveries by e-mail fail at once"`
+	SMTPAddr     string        `env:"NTHLAYER_SMTP_ADDR" doc:"the SMTP server that sends e-mails, as host:port; without it and NTHLAYER_SES_REGION deliveries by e-mail fail at once, and nthlayer dev starts a server that shows them and sends none on"`
 	SMTPUser     string        `env:"NTHLAYER_SMTP_USER" doc:"the user of the SMTP server; empty: it needs no login"`
 	SMTPPassword config.Secret `env:"NTHLAYER_SMTP_PASSWORD" doc:"the password of the SMTP server; sent over TLS alone"`
 	SMTPTLS      string        `env:"NTHLAYER_SMTP_TLS" doc:"how the connection to the SMTP server is protected: starttls (port 587), tls (port 465), or none, for a server on this machine alone; empty: starttls, and none for a server on this machine without a login"`
