@@ -43,9 +43,9 @@ func teamsDonut(c notice.AuditCounts) (d donut) {
 const (
 	barsShown  = 12 // kinds beyond that stand in the table alone
 	barHeight  = 26
-	barLabel   = 190 // width of the names
-	barRoom    = 360 // width of the longest bar
-	labelRunes = 26
+	barLabel   = 168 // width of the names
+	barRoom    = 170 // width of the longest bar
+	labelRunes = 22
 )
 
 // bars are the findings by kind.

@@ -28,7 +28,7 @@ that look like a misspelt one are reported.
 `
 
 const tail = `
-Region and credentials for SQS come from the AWS SDK's own sources: ` + "`AWS_REGION`" + `, the task role, and so on.
+Region and credentials for SQS, and the credentials for SES, come from the AWS SDK's own sources: ` + "`AWS_REGION`" + `, the task role, and so on.
 ` + "`OTEL_RESOURCE_ATTRIBUTES`" + ` and the other standard OpenTelemetry variables are read by its SDK.
 `
 

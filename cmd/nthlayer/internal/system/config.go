@@ -38,6 +38,8 @@ type Outside struct {
 	SlackURL           string        `env:"NTHLAYER_SLACK_URL"`
 	SlackToken         config.Secret `env:"NTHLAYER_SLACK_TOKEN"`
 	SlackTokenFile     string        `env:"NTHLAYER_SLACK_TOKEN_FILE"`
+	SMTPAddr           string        `env:"NTHLAYER_SMTP_ADDR"` // this or SESRegion: e-mails are really sent
+	SESRegion          string        `env:"NTHLAYER_SES_REGION"`
 	SQSEndpoint        string        `env:"NTHLAYER_SQS_ENDPOINT"`
 	DatabaseURL        config.Secret `env:"NTHLAYER_DATABASE_URL"`
 	RedisAddr          string        `env:"NTHLAYER_REDIS_ADDR"`
@@ -55,6 +57,8 @@ type Info struct {
 	Cortex    string         `json:"cortex"`
 	PagerDuty string         `json:"pagerduty"`
 	Slack     string         `json:"slack"`
+	SMTP      string         `json:"smtp,omitempty"` // where the notifier sends e-mails, as host:port
+	Mail      string         `json:"mail,omitempty"` // shows them, under /_control/; empty: they are really sent
 	SQS       string         `json:"sqs"`
 	Postgres  string         `json:"postgres"`
 	Redis     string         `json:"redis"`

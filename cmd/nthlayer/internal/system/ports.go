@@ -23,6 +23,9 @@ func (c Config) ports() int {
 			n++
 		}
 	}
+	if out.simulatesMail() {
+		n += 2
+	}
 	return n
 }
 

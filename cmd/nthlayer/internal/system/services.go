@@ -178,6 +178,9 @@ func (s *System) environment(name, program string, own []string) []string {
 		"NTHLAYER_TLS_CERT="+tls.Cert,
 		"NTHLAYER_TLS_KEY="+tls.Key,
 	)
+	if out.simulatesMail() {
+		env = append(env, s.mailEnvironment()...)
+	}
 	if os.Getenv("NTHLAYER_SLACK_CHANNEL") == "" {
 		env = append(env, "NTHLAYER_SLACK_CHANNEL="+slackChannel)
 	}

@@ -88,6 +88,7 @@ func (s *System) start(ctx context.Context) error {
 		{"Cortex", s.startCortex},
 		{"PagerDuty", s.startPagerDuty},
 		{"Slack", s.startSlack},
+		{"mail server", s.startMail},
 		{"SQS", s.startSQS},
 		{"Redis", s.startRedis},
 		{"issuer", s.startIssuer},

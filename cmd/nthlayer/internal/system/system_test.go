@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/smtp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,10 @@ func TestStart_EverythingIsUp_AndDevJSONSaysWhere(t *testing.T) {
 		code, _ := get(t, platform+"/_control/calls")
 		require.Equal(t, http.StatusOK, code)
 	}
+	require.NoError(t, smtp.SendMail(info.SMTP, nil, "nthlayer@dev.localhost", []string{"ann@example.org"}, []byte("Subject: told\r\n\r\n")))
+	code, mails := get(t, info.Mail+"/_control/state")
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, mails, `"subject":"told"`)
 	code, keys := get(t, info.Issuer+"/.well-known/jwks.json")
 	require.Equal(t, http.StatusOK, code)
 	require.Contains(t, keys, `"ES256"`)
@@ -118,7 +123,7 @@ func TestStop_LeavesNothingBehind(t *testing.T) {
 		require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, name)
 	}
 	require.NoFileExists(t, InfoFile(cfg.StateDir))
-	for _, addr := range []string{info.Redis, info.GRPC, strings.TrimPrefix(info.SQS, "http://")} {
+	for _, addr := range []string{info.Redis, info.GRPC, info.SMTP, strings.TrimPrefix(info.SQS, "http://")} {
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
 		require.NoError(t, err, "the port is free again")
 		require.NoError(t, l.Close())
@@ -241,7 +246,7 @@ func TestStart_PortBase_LastPortsAreUsedAndNoneBeyond(t *testing.T) {
 // freeRange finds a port with room behind it.
 func freeRange(t *testing.T) int {
 	t.Helper()
-	const room = 16
+	const room = 32
 	for base := 21000; base < 30000; base += room {
 		if rangeIsFree(t, base, room) {
 			return base
@@ -305,6 +310,34 @@ func TestEnvironment_TokenFilesInTheShell_DoNotReachServicesOfSimulators(t *test
 		require.Equal(t, token, env["NTHLAYER_"+platform+"_TOKEN"])
 		require.Empty(t, env["NTHLAYER_"+platform+"_TOKEN_FILE"])
 	}
+}
+
+// E-mails of a system on somebody's machine must not reach people, unless that is what they asked for.
+func TestEnvironment_MailServerInTheShell_IsUsedOnlyWhereItIsMeant(t *testing.T) {
+	for name, value := range map[string]string{
+		"USER": "u", "PASSWORD": "p", "TLS": "starttls",
+	} {
+		t.Setenv("NTHLAYER_SMTP_"+name, value)
+	}
+	s := &System{}
+	s.info.SMTP = "127.0.0.1:2525"
+	env := effective(s.environment(notifier, notifier, nil))
+	require.Equal(t, "127.0.0.1:2525", env["NTHLAYER_SMTP_ADDR"])
+	require.Equal(t, "none", env["NTHLAYER_SMTP_TLS"])
+	require.Empty(t, env["NTHLAYER_SMTP_USER"]+env["NTHLAYER_SMTP_PASSWORD"])
+	require.NotEmpty(t, env["NTHLAYER_EMAIL_FROM"])
+
+	s.cfg.Outside.SESRegion = "eu-west-1"
+	env = effective(s.environment(notifier, notifier, nil))
+	require.Empty(t, env["NTHLAYER_SMTP_ADDR"], "it goes through SES")
+	require.Equal(t, "starttls", env["NTHLAYER_SMTP_TLS"], "the user's word")
+}
+
+func TestStart_MailServerOutside_StartsNone(t *testing.T) {
+	cfg := testConfig(t, "service")
+	cfg.Outside.SMTPAddr = "mail.example.org:587"
+	info := start(t, cfg).Info()
+	require.Equal(t, []string{"mail.example.org:587", ""}, []string{info.SMTP, info.Mail})
 }
 
 // effective is an environment as a process sees it.

@@ -10,6 +10,9 @@
 //
 // What nobody can mend by waiting fails at once, with a reason for people; the rest is tried again through the outbox,
 // and given up after a number of attempts. Waiting for a quota or an open breaker is not an attempt.
+//
+// E-mail has neither a key nor a history to look at: a message whose answer was lost is sent again, under the same
+// Message-ID (docs/adr/0015).
 package deliver
 
 import (
@@ -37,8 +40,16 @@ type Slack interface {
 	Replies(ctx context.Context, parent slack.Posted) (map[string]bool, error)
 }
 
+// Medium is a way to tell people.
+type Medium interface {
+	// Tell sends what is not there yet, and notes in a where the message is. uncertain says that the next attempt has to
+	// look before it sends anything: only a medium that can look ends so.
+	Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.Notice) (uncertain bool, err error)
+}
+
 // Options tune a Deliverer; the zero value is right for most.
 type Options struct {
+	Mail        Mailer        // nil: e-mails cannot be sent, and their deliveries fail
 	MaxAttempts int           // 8
 	Within      time.Duration // one attempt, with all its messages; 25 s
 	Settled     time.Duration // after its begin an attempt surely has no effect any more; Within and 10 s
@@ -47,7 +58,7 @@ type Options struct {
 // Deliverer handles the messages of the notifications queue.
 type Deliverer struct {
 	store  *store.Store
-	slack  Slack
+	media  map[string]Medium
 	log    *slog.Logger
 	opts   Options
 	ending metric.Int64Counter
@@ -66,7 +77,8 @@ func New(s *store.Store, to Slack, log *slog.Logger, opts Options) *Deliverer {
 	}
 	ending, _ := otel.Meter("github.com/nthlayer/nthlayer/services/notifier").Int64Counter("nthlayer.delivery.attempts",
 		metric.WithDescription("Attempts to deliver, by what came of them."))
-	return &Deliverer{store: s, slack: to, log: log, opts: opts, ending: ending}
+	media := map[string]Medium{"slack": bySlack{to, opts.MaxAttempts}, "email": byEmail{opts.Mail, opts.MaxAttempts}}
+	return &Deliverer{store: s, media: media, log: log, opts: opts, ending: ending}
 }
 
 // Handle is the queue.Handler. An error leaves the message in the queue; a message that cannot be read ends among the
@@ -124,13 +136,38 @@ func (d *Deliverer) deliver(ctx context.Context, key string) error {
 			return err
 		}
 	}
-	n, err := read(attempt)
-	ctx = telemetry.With(ctx, slog.String("job_id", attempt.JobID.String()), slog.String("team_id", n.TeamID), slog.Int("attempt", attempt.Attempts))
+	medium, n, err := d.read(attempt)
+	ctx = telemetry.With(ctx, append(about(attempt, n), slog.Int("attempt", attempt.Attempts))...)
 	uncertain := false
 	if err == nil {
-		uncertain, err = d.tell(within, attempt, n)
+		uncertain, err = medium.Tell(within, attempt, n)
 	}
 	return d.settle(ctx, attempt, uncertain, err)
+}
+
+// read is what an attempt is to tell, and how.
+func (d *Deliverer) read(a *store.DeliveryAttempt) (Medium, notice.Notice, error) {
+	medium, known := d.media[a.Medium]
+	if !known {
+		return nil, notice.Notice{}, fault.New(fault.Invalid, "this program cannot deliver by "+a.Medium, nil)
+	}
+	n, err := notice.Decode(a.Payload)
+	if err != nil {
+		return nil, notice.Notice{}, fault.New(fault.Invalid, "the notice cannot be read", err)
+	}
+	return medium, n, nil
+}
+
+// about says in the log whose end is told.
+func about(a *store.DeliveryAttempt, n notice.Notice) []slog.Attr {
+	switch {
+	case n.Audit != nil:
+		return []slog.Attr{slog.String("audit_id", n.Audit.AuditID)}
+	case n.Run != nil:
+		return []slog.Attr{slog.String("job_id", a.JobID.String()), slog.String("team_id", n.Run.TeamID)}
+	default:
+		return []slog.Attr{slog.String("job_id", a.JobID.String())}
+	}
 }
 
 // settleWithin bounds writing down what came of an attempt, also when the attempt used up its own time.
@@ -145,7 +182,7 @@ func (d *Deliverer) settle(ctx context.Context, a *store.DeliveryAttempt, uncert
 	switch {
 	case cause == nil:
 		outcome, err = "delivered", a.Done(ctx, a.PostedTo, a.TS)
-		d.log.InfoContext(ctx, "posted", "channel", a.PostedTo, "ts", a.TS)
+		d.log.InfoContext(ctx, "posted", "medium", a.Medium, "ts", a.TS)
 	case next.giveUp:
 		outcome, err = "failed", a.Fail(ctx, next.why, uncertain)
 		d.log.ErrorContext(ctx, "delivery failed; resend it when the cause is gone", "error", cause)

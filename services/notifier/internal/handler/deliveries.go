@@ -87,8 +87,16 @@ func place(request pagetoken.List) (store.DeliveryCursor, error) {
 
 func show(d store.DeliveryState) *nthlayerv1.Delivery {
 	return &nthlayerv1.Delivery{
-		DeliveryKey: d.Key, JobId: d.JobID.String(), Medium: d.Medium, Channel: cmp.Or(d.PostedTo, d.Channel),
+		DeliveryKey: d.Key, JobId: job(d.JobID), Medium: d.Medium, Channel: cmp.Or(d.PostedTo, d.Channel),
 		Status: d.Status, Ts: d.TS, Attempts: int32(d.Attempts), LastError: d.LastError,
 		CreatedAt: timestamppb.New(d.CreatedAt), DeliveredAt: api.Time(d.DeliveredAt),
 	}
+}
+
+// job is nothing where it is not a run that is told of.
+func job(id uuid.UUID) string {
+	if id == uuid.Nil {
+		return ""
+	}
+	return id.String()
 }

@@ -20,8 +20,9 @@ type packer struct {
 	text     string        // of the section that is being filled
 }
 
-// pack spreads lists over as few messages as Slack's limits allow, and over no more than maxReplies.
-func pack(lists []list, team, jobID string) []Message {
+// pack spreads lists over as few messages as Slack's limits allow, and over no more than maxReplies. whole is the command
+// that shows everything.
+func pack(lists []list, name, whole string) []Message {
 	var p packer
 	for _, l := range lists {
 		if len(l.lines) == 0 {
@@ -38,11 +39,11 @@ func pack(lists []list, team, jobID string) []Message {
 	if dropped {
 		p.messages = p.messages[:maxReplies]
 		last := &p.messages[maxReplies-1]
-		*last = append(*last, section("…and more: "+code("nthlayer run get "+jobID, nameBytes)+" shows everything"))
+		*last = append(*last, section("…and more: "+code(whole)+" shows everything"))
 	}
 	out := make([]Message, len(p.messages))
 	for i, blocks := range p.messages {
-		out[i] = Message{Text: fmt.Sprintf("%s: details, part %d of %d", team, i+1, len(out)), Blocks: blocks}
+		out[i] = Message{Text: fmt.Sprintf("%s: details, part %d of %d", name, i+1, len(out)), Blocks: blocks}
 	}
 	return out
 }

@@ -36,7 +36,7 @@ type Message struct {
 // RunFinished gives the message that tells of the run's end and the replies of its thread, in their order. There are no
 // replies when the summary says it all.
 func RunFinished(n notice.RunFinished) (summary Message, details []Message) {
-	s := story{notice: n, title: headline(n)}
+	s := story{title: headline(n), name: teamName(n), whole: "nthlayer run get " + n.JobID, footer: footer(n)}
 	s.tell(n.Summary)
 	s.tell(n.ErrorMessage)
 	s.excuse(n.Reasons)
@@ -47,8 +47,10 @@ func RunFinished(n notice.RunFinished) (summary Message, details []Message) {
 
 // story is a notice taken apart: sentences for the head of the summary and lists for its body.
 type story struct {
-	notice    notice.RunFinished
 	title     string
+	name      string // what it is about, for the replies
+	whole     string // the command that shows everything
+	footer    slack.Block
 	sentences []string // as they came, without repetition
 	blocks    []slack.Block
 	lists     []list // whole, for the replies
@@ -110,7 +112,7 @@ func (s *story) summary() Message {
 	if len(s.sentences) > 0 {
 		m.Text += ": " + escape(s.sentences[0], notifyText)
 	}
-	m.Blocks = append(m.Blocks, footer(s.notice))
+	m.Blocks = append(m.Blocks, s.footer)
 	return m
 }
 
@@ -123,7 +125,7 @@ func (s *story) details() []Message {
 	for _, sentence := range s.sentences {
 		sentences = append(sentences, escape(sentence, sentenceBytes))
 	}
-	return pack(append([]list{{"What happened", sentences}}, s.lists...), teamName(s.notice), s.notice.JobID)
+	return pack(append([]list{{"What happened", sentences}}, s.lists...), s.name, s.whole)
 }
 
 // headline says in one line how the run ended.
@@ -161,10 +163,15 @@ func footer(n notice.RunFinished) slack.Block {
 		parts = append(parts, "asked for by "+who)
 	}
 	for _, part := range []struct{ label, value string }{{"team ", n.TeamID}, {"", n.ErrorReason}, {"job ", n.JobID}} {
-		if value := code(part.value, nameBytes); value != "" {
+		if value := code(part.value); value != "" {
 			parts = append(parts, part.label+value)
 		}
 	}
+	return context(parts)
+}
+
+// context is the small print under a message.
+func context(parts []string) slack.Block {
 	if len(parts) == 0 {
 		parts = []string{"NthLayer"}
 	}

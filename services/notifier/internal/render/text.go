@@ -56,8 +56,8 @@ func escape(text string, limit int) string {
 }
 
 // code shows an identifier as it is; empty stays empty.
-func code(text string, limit int) string {
-	text = escape(strings.ReplaceAll(text, "`", "'"), limit)
+func code(text string) string {
+	text = escape(strings.ReplaceAll(text, "`", "'"), nameBytes)
 	if text == "" {
 		return ""
 	}

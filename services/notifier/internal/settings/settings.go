@@ -14,6 +14,7 @@ type Settings struct {
 	Database config.Database
 	SQS      config.SQS
 	Slack    config.Slack
+	Email    Email
 	Internal config.Internal
 	TLS      config.InternalTLS
 	Delivery Delivery

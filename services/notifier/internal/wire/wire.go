@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/mail"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/mtls"
@@ -58,11 +59,18 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	}
 	reporter := &upstream.Reporter{Process: service.Process(), Ways: []*upstream.Transport{way}, To: db, Log: s.Log}
 	s.Go("upstream reporter", reporter.Run)
-	deliverer := deliver.New(db, slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), s.Log, deliver.Options{MaxAttempts: cfg.Delivery.Attempts})
-	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, queue.ConsumerOptions{
-		// While Slack is left alone, deliveries would only be received to be put off again.
-		Hold: func(context.Context) time.Duration { return way.Hold() },
-	})
+	mailer, err := byEmail(ctx, s, cfg.Email)
+	if err != nil {
+		return err
+	}
+	deliverer := deliver.New(db, slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), s.Log,
+		deliver.Options{MaxAttempts: cfg.Delivery.Attempts, Mail: mailer})
+	var options queue.ConsumerOptions
+	if mailer == nil {
+		// While Slack is left alone, deliveries would only be received to be put off again. E-mails do not wait for it.
+		options.Hold = func(context.Context) time.Duration { return way.Hold() }
+	}
+	consumer := queue.NewConsumer(client, cfg.SQS.NotificationsQueue, deliverer.Handle, s.Log, options)
 	s.Serve("consumer", consumer.Run)
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.NotificationsQueue), deliverer.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
@@ -81,6 +89,29 @@ func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*u
 	}))
 	s.Close("slack", func(context.Context) error { return way.Close() })
 	return way, nil
+}
+
+// byEmail makes what sends e-mails; nil: nothing is configured that could. Mail servers have limits of their own, and say
+// so.
+func byEmail(ctx context.Context, s *service.Service, cfg settings.Email) (deliver.Mailer, error) {
+	if !cfg.Configured() {
+		return nil, nil
+	}
+	from, err := mail.ParseAddress(cfg.From)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.SESRegion == "" {
+		return mail.NewSMTP(mail.SMTPConfig{
+			Addr: cfg.SMTPAddr, From: from, Security: cfg.Security(), User: cfg.SMTPUser, Password: cfg.SMTPPassword,
+		})
+	}
+	ses, err := mail.OpenSES(ctx, mail.SESConfig{Region: cfg.SESRegion, Endpoint: cfg.SESEndpoint, From: from})
+	if err != nil {
+		return nil, err
+	}
+	s.Close("ses", func(context.Context) error { ses.Close(); return nil })
+	return ses, nil
 }
 
 // serve answers the gateway.

@@ -115,7 +115,7 @@ type notifier struct {
 	internal, admin string
 }
 
-func (a *around) start(t *testing.T) *notifier {
+func (a *around) start(t *testing.T, more ...string) *notifier {
 	n := &notifier{lines: make(chan line, 1000)}
 	files := devca.FilesOf(a.certs, "notifier")
 	logs, stderr := io.Pipe()
@@ -124,12 +124,12 @@ func (a *around) start(t *testing.T) *notifier {
 	go func() {
 		code := service.Run(ctx, service.Invocation{
 			Name: "notifier", Stdout: io.Discard, Stderr: stderr,
-			Environ: []string{
+			Environ: append([]string{
 				"NTHLAYER_ADMIN_ADDR=127.0.0.1:0", "NTHLAYER_INTERNAL_ADDR=127.0.0.1:0",
 				"NTHLAYER_DATABASE_URL=" + a.url, "NTHLAYER_SQS_ENDPOINT=" + a.sqs,
 				"NTHLAYER_SLACK_URL=" + a.slack, "NTHLAYER_SLACK_TOKEN=" + token,
 				"NTHLAYER_TLS_CA=" + files.CA, "NTHLAYER_TLS_CERT=" + files.Cert, "NTHLAYER_TLS_KEY=" + files.Key,
-			},
+			}, more...),
 		}, wire.Notifier)
 		_ = stderr.Close()
 		ended <- code

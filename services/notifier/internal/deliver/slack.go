@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -17,31 +16,25 @@ import (
 // clockSkew is how far Slack's clock may be behind the database's when its history is searched.
 const clockSkew = 5 * time.Minute
 
-// read is what an attempt is to tell.
-func read(a *store.DeliveryAttempt) (n notice.RunFinished, err error) {
-	if a.Medium != "slack" {
-		return n, fault.New(fault.Invalid, "this program cannot deliver by "+a.Medium, nil)
-	}
-	if err := json.Unmarshal(a.Payload, &n); err != nil {
-		return n, fault.New(fault.Invalid, "the notice cannot be read", err)
-	}
-	return n, nil
+// bySlack is the Medium "slack".
+type bySlack struct {
+	api         Slack
+	maxAttempts int
 }
 
-// tell posts what is not there yet and notes in a where the message is. uncertain says whether this attempt ends without
-// knowing what is on Slack.
-func (d *Deliverer) tell(ctx context.Context, a *store.DeliveryAttempt, n notice.RunFinished) (uncertain bool, err error) {
-	summary, details := render.RunFinished(n)
+// Tell posts what is not there yet. uncertain says whether this attempt ends without knowing what is on Slack.
+func (s bySlack) Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.Notice) (uncertain bool, err error) {
+	summary, details := render.SlackOf(n)
 
-	known, err := d.lookUp(ctx, a)
+	known, err := s.lookUp(ctx, a)
 	if err != nil {
 		return a.Uncertain, err
 	}
 	if a.TS == "" {
-		if a.Attempts > d.opts.MaxAttempts { // this attempt was only to look
-			return false, fault.New(fault.Precondition, "Slack did not take the message in "+fmt.Sprint(d.opts.MaxAttempts)+" attempts", nil)
+		if a.Attempts > s.maxAttempts { // this attempt was only to look
+			return false, fault.New(fault.Precondition, "Slack did not take the message in "+fmt.Sprint(s.maxAttempts)+" attempts", nil)
 		}
-		posted, err := d.slack.Post(ctx, message(summary, a.Channel, "", a.Key))
+		posted, err := s.api.Post(ctx, message(summary, a.Channel, "", a.Key))
 		if err != nil {
 			return mayBeThere(err), err
 		}
@@ -57,7 +50,7 @@ func (d *Deliverer) tell(ctx context.Context, a *store.DeliveryAttempt, n notice
 		if known[key] {
 			continue
 		}
-		if _, err := d.slack.Post(ctx, message(detail, a.PostedTo, a.TS, key)); err != nil {
+		if _, err := s.api.Post(ctx, message(detail, a.PostedTo, a.TS, key)); err != nil {
 			return mayBeThere(err), err
 		}
 	}
@@ -65,10 +58,10 @@ func (d *Deliverer) tell(ctx context.Context, a *store.DeliveryAttempt, n notice
 }
 
 // lookUp finds what earlier attempts left on Slack: the message, noted in a, and the keys of its replies.
-func (d *Deliverer) lookUp(ctx context.Context, a *store.DeliveryAttempt) (replies map[string]bool, err error) {
+func (s bySlack) lookUp(ctx context.Context, a *store.DeliveryAttempt) (replies map[string]bool, err error) {
 	if a.TS == "" && a.Uncertain && !seam.Off(seam.LookUp) {
 		// Nothing can have been posted before the delivery was there.
-		found, ok, err := d.slack.FindByMetadata(ctx, a.Channel, a.Key, a.CreatedAt.Add(-clockSkew))
+		found, ok, err := s.api.FindByMetadata(ctx, a.Channel, a.Key, a.CreatedAt.Add(-clockSkew))
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +72,7 @@ func (d *Deliverer) lookUp(ctx context.Context, a *store.DeliveryAttempt) (repli
 	if a.TS == "" {
 		return nil, nil
 	}
-	return d.slack.Replies(ctx, slack.Posted{Channel: a.PostedTo, TS: a.TS})
+	return s.api.Replies(ctx, slack.Posted{Channel: a.PostedTo, TS: a.TS})
 }
 
 // mayBeThere reports whether a post that failed may have had an effect. Only Slack's own refusals and what never left
