@@ -165,10 +165,10 @@ func unreadTable(n notice.AuditFinished) *table {
 }
 
 func unreadNote(n notice.AuditFinished) string {
-	if n.Counts.Unknown == 0 {
+	if n.Counts.Unread == 0 {
 		return ""
 	}
-	return "The findings of " + count(n.Counts.Unknown, "unknown team") +
+	return "The findings of " + count(n.Counts.Unread, "team") + " that could not be read" +
 		" were left as they are: what could not be read is neither taken for mended nor for broken."
 }
 

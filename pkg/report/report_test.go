@@ -160,7 +160,7 @@ func TestReport_UnknownTeams_SaysThatTheirFindingsWereLeft(t *testing.T) {
 		if medium == "csv" {
 			continue
 		}
-		require.Contains(t, write(t, medium, drifted()), "The findings of 5 unknown teams were left as they are", medium)
+		require.Contains(t, write(t, medium, drifted()), "The findings of 5 teams that could not be read were left as they are", medium)
 		require.NotContains(t, write(t, medium, first()), "were left as they are", medium)
 	}
 }

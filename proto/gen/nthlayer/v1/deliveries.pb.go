@@ -199,13 +199,13 @@ type Delivery struct {
 	// The same for every attempt to tell the same thing to the same place.
 	DeliveryKey string `protobuf:"bytes,1,opt,name=delivery_key,json=deliveryKey,proto3" json:"delivery_key,omitempty"`
 	JobId       string `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	// "slack".
+	// "slack" or "email".
 	Medium string `protobuf:"bytes,3,opt,name=medium,proto3" json:"medium,omitempty"`
-	// The channel it goes to; after delivery the channel's id as Slack gave it.
+	// The channel or the address it goes to; after delivery the channel's id as Slack gave it.
 	Channel string `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
 	// pending, delivered or failed.
 	Status string `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
-	// Slack's id of the message within its channel.
+	// Slack's id of the message within its channel; the Message-ID of an e-mail.
 	Ts            string                 `protobuf:"bytes,6,opt,name=ts,proto3" json:"ts,omitempty"`
 	Attempts      int32                  `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	LastError     string                 `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`

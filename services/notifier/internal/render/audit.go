@@ -28,8 +28,8 @@ func AuditFinished(n notice.AuditFinished) (summary Message, details []Message) 
 	if n.Status == "failed" {
 		s.tell(n.ErrorMessage)
 	}
-	if n.Counts.Unknown > 0 {
-		s.tell("What was found before in unknown teams was left as it is.")
+	if n.Counts.Unread > 0 {
+		s.tell("What was found before in teams that could not be read was left as it is.")
 	}
 	s.block("Counts", auditCounts(n), 2)
 	s.block("By kind", kindLines(n.Kinds), auditKinds)
