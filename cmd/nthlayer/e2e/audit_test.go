@@ -303,3 +303,71 @@ func TestAudit_Enforce_RunsMendWhatWasFound(t *testing.T) {
 	require.Positive(t, after.GetCounts().GetResolved())
 	require.Equal(t, fmt.Sprint(after.GetCounts().GetOutOfSync()), fmt.Sprint(len(r.drifted())))
 }
+
+// A schedule's audit is told once to each, with the details in the thread; one that found nothing new is told to nobody
+// whose rule says so.
+func TestAudit_Scheduled_IsToldOnceToEach(t *testing.T) {
+	r := start(t, org.Generate(org.GenerateOptions{Teams: 30, People: 80, Seed: 2, MembersMin: 3, MembersMax: 6, Drifted: 6}), 1)
+	ctx := t.Context()
+	_, err := r.client.Schedules.CreateSchedule(ctx, &nthlayerv1.CreateScheduleRequest{ScheduleId: "nightly", Settings: &nthlayerv1.ScheduleSettings{
+		Cron: "0 3 * * *", TimeZone: "Europe/Berlin", Notify: "on_change", SlackChannel: "C0AUDITSNTH", Emails: []string{"sre@example.org", "cto@example.org"},
+	}})
+	require.NoError(t, err)
+	trigger := func() *nthlayerv1.Audit {
+		triggered, err := r.client.Schedules.TriggerSchedule(ctx, &nthlayerv1.TriggerScheduleRequest{ScheduleId: "nightly"})
+		require.NoError(t, err)
+		return r.auditEnd(ctx, triggered.GetAuditId())
+	}
+	first := trigger()
+	require.Equal(t, "succeeded", first.GetStatus())
+	require.Equal(t, 3, r.delivered(first.GetAuditId()))
+	second := trigger()
+	require.Zero(t, second.GetCounts().GetNew())
+	preview, err := r.client.Schedules.PreviewSchedule(ctx, &nthlayerv1.PreviewScheduleRequest{ScheduleId: "nightly"})
+	require.NoError(t, err)
+	require.False(t, preview.GetWouldTell(), preview.GetWhy())
+	require.Len(t, preview.GetNotices(), 3)
+	r.changeOne(0)
+	third := trigger()
+	require.Positive(t, third.GetCounts().GetNew())
+	require.Equal(t, 3, r.delivered(third.GetAuditId()))
+	require.Zero(t, r.delivered(second.GetAuditId()))
+
+	var said struct {
+		Messages []struct {
+			Channel  string
+			ThreadTS string `json:"thread_ts"`
+			Text     string
+		}
+	}
+	r.state(r.slack, &said)
+	messages, replies := 0, 0
+	for _, m := range said.Messages {
+		require.Equal(t, "C0AUDITSNTH", m.Channel)
+		if m.ThreadTS == "" {
+			messages++
+			require.Contains(t, m.Text, "nightly")
+		} else {
+			replies++
+		}
+	}
+	require.Equal(t, 2, messages, "one message an audit")
+	require.GreaterOrEqual(t, replies, 2, "with the details in its thread")
+}
+
+// delivered counts the deliveries of an audit, when none is pending any more.
+func (r *rig) delivered(auditID string) int {
+	r.t.Helper()
+	n := 0
+	require.Eventually(r.t, func() bool {
+		n = 0
+		for d, err := range r.client.ListDeliveries(r.t.Context(), &nthlayerv1.ListDeliveriesRequest{JobId: auditID}) {
+			if err != nil || d.GetStatus() != "delivered" {
+				return false
+			}
+			n++
+		}
+		return true
+	}, time.Minute, 20*time.Millisecond)
+	return n
+}
