@@ -184,6 +184,9 @@ func (s *System) environment(name, program string, own []string) []string {
 	if os.Getenv("NTHLAYER_SLACK_CHANNEL") == "" {
 		env = append(env, "NTHLAYER_SLACK_CHANNEL="+slackChannel)
 	}
+	if os.Getenv("NTHLAYER_PUBLIC_URL") == "" {
+		env = append(env, "NTHLAYER_PUBLIC_URL="+s.info.REST)
+	}
 	// In the simulator nobody is paged: teams may be made there. In a PagerDuty outside that stays the user's word.
 	if out.PagerDutyURL == "" && os.Getenv("NTHLAYER_CREATE_TEAMS") == "" {
 		env = append(env, "NTHLAYER_CREATE_TEAMS=true")
