@@ -4,10 +4,13 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/testkit"
 )
@@ -54,6 +57,46 @@ func TestMigrate_NewerDatabase_IsNoSuccess(t *testing.T) {
 	_, err := store.Migrate(t.Context(), withSchema(t, newerSchema))
 	require.Equal(t, "SCHEMA_VERSION", fault.ReasonOf(err))
 	require.ErrorContains(t, err, "newer than this program")
+}
+
+// The schema grows beside what is there: runs, teams, links and keys of the version before audits stay, and audits work
+// on them.
+func TestMigrate_FromTheVersionBeforeAudits_KeepsWhatIsThere(t *testing.T) {
+	url := testkit.Postgres(t)
+	direct, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer direct.Close(t.Context())
+	exec(t, direct, "DROP SCHEMA public CASCADE")
+	exec(t, direct, "CREATE SCHEMA public")
+	old := stdlib.OpenDB(*direct.Config())
+	defer old.Close()
+	provider, err := goose.NewProvider(goose.DialectPostgres, old, store.Migrations())
+	require.NoError(t, err)
+	_, err = provider.UpTo(t.Context(), 3)
+	require.NoError(t, err)
+	exec(t, direct, `INSERT INTO teams (team_id, name, sync_status) SELECT 'team-' || i, 'Team ' || i, 'out_of_sync' FROM generate_series(1, 1000) AS i`)
+	exec(t, direct, `INSERT INTO links (team_id, source, target, target_id) SELECT 'team-' || i, 'cortex', 'pagerduty', 'P' || i FROM generate_series(1, 500) AS i`)
+	exec(t, direct, `INSERT INTO idempotency_keys (principal, key, request_hash, job_id) VALUES ('ann', 'k1', 'h', gen_random_uuid())`)
+	exec(t, direct, `INSERT INTO chores (name, done_at) VALUES ('catalogue', now())`)
+
+	version, err := store.Migrate(t.Context(), config.NewSecret(url))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, version, int64(4))
+	require.Equal(t, 1000, count(t, direct, "SELECT count(*) FROM teams WHERE sync_status = 'out_of_sync' AND auto_reconcile = '' AND last_audit_id IS NULL"))
+	require.Equal(t, 500, count(t, direct, "SELECT count(*) FROM links"))
+	require.Equal(t, 1, count(t, direct, "SELECT count(*) FROM fleet WHERE records_until IS NULL AND full_read_at IS NULL"))
+
+	s, err := store.Open(t.Context(), config.NewSecret(url), store.Options{})
+	require.NoError(t, err)
+	defer s.Close()
+	w := &world{s: s, db: direct, target: map[string]*ownership.Observed{}, away: map[string]bool{}}
+	w.declare("team-1", "ann", "bob")
+	w.put("P1", "team-1", "ann", "bob")
+	w.put("P2", "Team 2", "ann", "bob")
+	w.run(t, observing)
+	require.Equal(t, []string{"open team-2 team_vanished team:team-2"}, w.findings(t), "an old link is a link")
+	require.Equal(t, ownership.InSync, w.status(t, "team-1"))
+	accept(t, s, "team-3") // and runs go on
 }
 
 func TestMigrate_BadURL_SaysSoWithoutIt(t *testing.T) {

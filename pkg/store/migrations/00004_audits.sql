@@ -177,7 +177,8 @@ CREATE TABLE audit_findings (
     CHECK ((resolved_at IS NOT NULL) = (status = 'resolved'))
 );
 CREATE INDEX audit_findings_by_status ON audit_findings (status, finding_id DESC);
-CREATE INDEX audit_findings_by_kind ON audit_findings (kind, status, finding_id DESC);
+CREATE INDEX audit_findings_by_kind ON audit_findings (kind, finding_id DESC);
+CREATE INDEX audit_findings_by_kind_and_status ON audit_findings (kind, status, finding_id DESC);
 CREATE INDEX audit_findings_by_team ON audit_findings (team_id, finding_id DESC);
 CREATE INDEX audit_findings_by_audit ON audit_findings (last_audit_id, finding_id DESC);
 CREATE INDEX audit_findings_resolved ON audit_findings (resolved_at) WHERE status = 'resolved';

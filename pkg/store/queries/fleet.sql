@@ -17,7 +17,9 @@ UPDATE fleet SET full_read_at = greatest(full_read_at, @at::timestamptz);
 -- name: ListTargetTeams :exec
 -- What the target lists. A team that is listed no more is gone, and everything known of it.
 WITH gone AS (
-    DELETE FROM target_teams WHERE @whole::boolean AND NOT (target_teams.target_id = any(@target_ids::text[]))
+    DELETE FROM target_teams
+    WHERE @whole::boolean
+      AND NOT EXISTS (SELECT FROM unnest(@target_ids::text[]) AS listed (target_id) WHERE listed.target_id = target_teams.target_id)
 )
 INSERT INTO target_teams (target_id, name, name_key, description)
 SELECT unnest(@target_ids::text[]), unnest(@names::text[]), unnest(@name_keys::text[]), unnest(@descriptions::text[])
@@ -26,19 +28,27 @@ ON CONFLICT (target_id) DO UPDATE SET
 WHERE (target_teams.name, target_teams.description) IS DISTINCT FROM (excluded.name, excluded.description);
 
 -- name: SaveTargetUsers :exec
--- Another base role can change the roles in teams without a record of it: those teams are to be read.
+-- Another base role can change the roles in teams without a record of it: those teams are to be read. Teams are locked
+-- before users, as by whoever writes about a team.
 WITH incoming AS (
     SELECT unnest(@user_ids::text[]) AS user_id, unnest(@emails::text[]) AS email, unnest(@email_keys::text[]) AS email_key,
         unnest(@names::text[]) AS name, unnest(@base_roles::text[]) AS base_role
+), changed AS (
+    SELECT target_teams.target_id FROM target_teams
+    WHERE target_teams.target_id IN (
+        SELECT target_members.target_id FROM target_members
+        JOIN target_users ON target_users.user_id = target_members.user_id
+        JOIN incoming ON incoming.user_id = target_members.user_id
+        WHERE target_users.base_role <> incoming.base_role)
+    ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
     UPDATE target_teams SET members_at = NULL, distrusted_at = now()
-    FROM target_members
-    JOIN target_users ON target_users.user_id = target_members.user_id
-    JOIN incoming ON incoming.user_id = target_members.user_id
-    WHERE target_teams.target_id = target_members.target_id AND target_users.base_role <> incoming.base_role
+    FROM changed WHERE target_teams.target_id = changed.target_id RETURNING target_teams.target_id
 )
 INSERT INTO target_users (user_id, email, email_key, name, base_role)
-SELECT user_id, email, email_key, name, base_role FROM incoming ORDER BY user_id
+SELECT user_id, email, email_key, name, base_role FROM incoming
+WHERE (SELECT count(*) FROM distrusted) IS NOT NULL -- after them
+ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE SET
     email = excluded.email, email_key = excluded.email_key, name = excluded.name, base_role = excluded.base_role
 WHERE (target_users.email, target_users.name, target_users.base_role) IS DISTINCT FROM (excluded.email, excluded.name, excluded.base_role);
@@ -46,11 +56,17 @@ WHERE (target_users.email, target_users.name, target_users.base_role) IS DISTINC
 -- name: ForgetTargetUsers :exec
 -- Users who are listed no more are gone; the teams that held them are to be read.
 WITH gone AS (
-    DELETE FROM target_users WHERE NOT (target_users.user_id = any(@user_ids::text[])) RETURNING target_users.user_id
+    SELECT target_users.user_id FROM target_users
+    WHERE NOT EXISTS (SELECT FROM unnest(@user_ids::text[]) AS listed (user_id) WHERE listed.user_id = target_users.user_id)
+), held AS (
+    SELECT target_teams.target_id FROM target_teams
+    WHERE target_teams.target_id IN (SELECT target_members.target_id FROM target_members JOIN gone ON gone.user_id = target_members.user_id)
+    ORDER BY target_teams.target_id FOR UPDATE
+), distrusted AS (
+    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    FROM held WHERE target_teams.target_id = held.target_id RETURNING target_teams.target_id
 )
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
-FROM target_members JOIN gone ON gone.user_id = target_members.user_id
-WHERE target_teams.target_id = target_members.target_id;
+DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AND (SELECT count(*) FROM distrusted) IS NOT NULL;
 
 -- name: ForgetRotations :exec
 DELETE FROM target_rotations;

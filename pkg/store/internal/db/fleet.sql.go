@@ -78,11 +78,17 @@ func (q *Queries) ForgetRotations(ctx context.Context) error {
 
 const forgetTargetUsers = `-- name: ForgetTargetUsers :exec
 WITH gone AS (
-    DELETE FROM target_users WHERE NOT (target_users.user_id = any($1::text[])) RETURNING target_users.user_id
+    SELECT target_users.user_id FROM target_users
+    WHERE NOT EXISTS (SELECT FROM unnest($1::text[]) AS listed (user_id) WHERE listed.user_id = target_users.user_id)
+), held AS (
+    SELECT target_teams.target_id FROM target_teams
+    WHERE target_teams.target_id IN (SELECT target_members.target_id FROM target_members JOIN gone ON gone.user_id = target_members.user_id)
+    ORDER BY target_teams.target_id FOR UPDATE
+), distrusted AS (
+    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    FROM held WHERE target_teams.target_id = held.target_id RETURNING target_teams.target_id
 )
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
-FROM target_members JOIN gone ON gone.user_id = target_members.user_id
-WHERE target_teams.target_id = target_members.target_id
+DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AND (SELECT count(*) FROM distrusted) IS NOT NULL
 `
 
 // Users who are listed no more are gone; the teams that held them are to be read.
@@ -261,7 +267,9 @@ func (q *Queries) KnownTargets(ctx context.Context, targetIds []string) ([]Known
 
 const listTargetTeams = `-- name: ListTargetTeams :exec
 WITH gone AS (
-    DELETE FROM target_teams WHERE $5::boolean AND NOT (target_teams.target_id = any($1::text[]))
+    DELETE FROM target_teams
+    WHERE $5::boolean
+      AND NOT EXISTS (SELECT FROM unnest($1::text[]) AS listed (target_id) WHERE listed.target_id = target_teams.target_id)
 )
 INSERT INTO target_teams (target_id, name, name_key, description)
 SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[])
@@ -460,15 +468,22 @@ const saveTargetUsers = `-- name: SaveTargetUsers :exec
 WITH incoming AS (
     SELECT unnest($1::text[]) AS user_id, unnest($2::text[]) AS email, unnest($3::text[]) AS email_key,
         unnest($4::text[]) AS name, unnest($5::text[]) AS base_role
+), changed AS (
+    SELECT target_teams.target_id FROM target_teams
+    WHERE target_teams.target_id IN (
+        SELECT target_members.target_id FROM target_members
+        JOIN target_users ON target_users.user_id = target_members.user_id
+        JOIN incoming ON incoming.user_id = target_members.user_id
+        WHERE target_users.base_role <> incoming.base_role)
+    ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
     UPDATE target_teams SET members_at = NULL, distrusted_at = now()
-    FROM target_members
-    JOIN target_users ON target_users.user_id = target_members.user_id
-    JOIN incoming ON incoming.user_id = target_members.user_id
-    WHERE target_teams.target_id = target_members.target_id AND target_users.base_role <> incoming.base_role
+    FROM changed WHERE target_teams.target_id = changed.target_id RETURNING target_teams.target_id
 )
 INSERT INTO target_users (user_id, email, email_key, name, base_role)
-SELECT user_id, email, email_key, name, base_role FROM incoming ORDER BY user_id
+SELECT user_id, email, email_key, name, base_role FROM incoming
+WHERE (SELECT count(*) FROM distrusted) IS NOT NULL -- after them
+ORDER BY user_id
 ON CONFLICT (user_id) DO UPDATE SET
     email = excluded.email, email_key = excluded.email_key, name = excluded.name, base_role = excluded.base_role
 WHERE (target_users.email, target_users.name, target_users.base_role) IS DISTINCT FROM (excluded.email, excluded.name, excluded.base_role)
@@ -482,7 +497,8 @@ type SaveTargetUsersParams struct {
 	BaseRoles []string
 }
 
-// Another base role can change the roles in teams without a record of it: those teams are to be read.
+// Another base role can change the roles in teams without a record of it: those teams are to be read. Teams are locked
+// before users, as by whoever writes about a team.
 func (q *Queries) SaveTargetUsers(ctx context.Context, arg SaveTargetUsersParams) error {
 	_, err := q.db.Exec(ctx, saveTargetUsers,
 		arg.UserIds,
