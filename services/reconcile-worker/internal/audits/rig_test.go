@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ type rig struct {
 	client    *pagerduty.Client
 	worker    *audits.Worker
 	opts      audits.Options
+	lag       atomic.Int64 // by how much PagerDuty's clock is behind
 	make      func(audits.Options) *audits.Worker
 
 	mu     sync.Mutex
@@ -70,11 +72,11 @@ type rig struct {
 
 func start(t *testing.T, o *org.Org) *rig {
 	url := testkit.Postgres(t)
-	past := func() time.Time { return time.Now().Add(-behind) }
-	r := &rig{
-		t: t, org: o, cortex: cortexsim.New(cortexsim.Options{Token: ours}),
-		pagerduty: pagerdutysim.New(pagerdutysim.Options{Token: ours, Clock: past}),
-	}
+	r := &rig{t: t, org: o, cortex: cortexsim.New(cortexsim.Options{Token: ours})}
+	r.lag.Store(int64(behind))
+	r.pagerduty = pagerdutysim.New(pagerdutysim.Options{Token: ours, Clock: func() time.Time {
+		return time.Now().Add(-time.Duration(r.lag.Load()))
+	}})
 	var err error
 	r.Store, err = store.Open(t.Context(), config.NewSecret(url), store.Options{MaxConns: 20})
 	require.NoError(t, err)
