@@ -12,6 +12,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/simulator/control"
+	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 	pagerdutysim "github.com/nthlayer/nthlayer/pkg/simulator/pagerduty"
 	"github.com/nthlayer/nthlayer/pkg/store"
 )
@@ -197,6 +198,19 @@ func TestIncremental_AccountDeleted_TheirTeamsAreReadAndTheyAreMissed(t *testing
 	a := r.whole(nil)
 	require.Equal(t, audit.Incremental, a.Read)
 	require.Equal(t, declaring, r.calls()[memberReads])
+	require.Contains(t, r.findings(store.FindingOpen), tag+" user_not_found person:"+email)
+	require.NotContains(t, r.findings(store.FindingOpen), tag+" add_member person:"+email)
+}
+
+// Where the list of accounts cannot be read, the records alone tell that one is gone.
+func TestIncremental_AccountDeletedAmongTooMany_IsMissedAllTheSame(t *testing.T) {
+	r := start(t, org.Generate(org.GenerateOptions{Teams: 20, People: 10_200, Seed: 3, MembersMax: 6}))
+	require.False(t, r.whole(nil).UsersListed)
+	tag := r.quiet()[0]
+	userID, email, _ := r.unheld(tag)
+	r.by(ours, http.MethodDelete, "/users/"+userID, "")
+	a := r.whole(nil)
+	require.Equal(t, audit.Incremental, a.Read)
 	require.Contains(t, r.findings(store.FindingOpen), tag+" user_not_found person:"+email)
 	require.NotContains(t, r.findings(store.FindingOpen), tag+" add_member person:"+email)
 }
