@@ -83,12 +83,14 @@ type AuditDelay struct {
 	Delay   time.Duration
 	Failing bool // a platform keeps it from going on
 	WentOn  bool // but it did go on a bit
+	Calls   Calls
 }
 
 // Defer puts the part back: it waits and is announced again. One round trip.
 func (j *AuditJob) Defer(ctx context.Context, d AuditDelay) error {
 	return wrap(j.store.q.DeferAuditJob(ctx, db.DeferAuditJobParams{
 		AuditID: j.Audit.AuditID, JobNo: int32(j.No), Fence: j.Fence, Delay: d.Delay, Failing: d.Failing, WentOn: d.WentOn, Queue: AuditQueue,
+		Cortex: int32(d.Calls.Cortex), Pagerduty: int32(d.Calls.PagerDuty),
 	}), "put back a part of an audit")
 }
 

@@ -142,8 +142,8 @@ func (j *AuditJob) TargetIDs(ctx context.Context) ([]string, error) {
 // recordsKept: PagerDuty's records can be read for 31 days; who changed what longer ago explains nothing any more.
 const recordsKept = 31 * 24 * time.Hour
 
-// Changed takes what the target's records tell up to a time: teams that somebody else changed, and teams of users who
-// changed, are not known any more. One transaction, so that no record is passed over.
+// Changed takes what the target's records tell up to a time: teams that somebody else changed, users who changed, and
+// their teams are not known any more. One transaction, so that no record is passed over.
 func (j *AuditJob) Changed(ctx context.Context, until time.Time, changes []TargetChange, targetIDs, userIDs []string) error {
 	var p db.NoteRecordsParams
 	newest := map[[2]string]int{}
@@ -175,6 +175,9 @@ func (j *AuditJob) Changed(ctx context.Context, until time.Time, changes []Targe
 		}
 		if len(targetIDs)+len(userIDs) > 0 {
 			if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: orNone(targetIDs), UserIds: orNone(userIDs)}); err != nil {
+				return err
+			}
+			if err := q.DistrustUsers(ctx, orNone(userIDs)); err != nil {
 				return err
 			}
 		}
@@ -254,11 +257,6 @@ func (j *AuditJob) FailSnapshot(ctx context.Context, calls Calls, reason, messag
 		}
 		return j.end(ctx, q)
 	})
-}
-
-// Spend counts calls of a try that came to nothing. One transaction.
-func (j *AuditJob) Spend(ctx context.Context, calls Calls) error {
-	return j.tx(ctx, "count calls", func(q *db.Queries) error { return j.spent(ctx, q, calls) })
 }
 
 func (j *AuditJob) spent(ctx context.Context, q *db.Queries, calls Calls) error {

@@ -111,7 +111,8 @@ FOR UPDATE OF audit_jobs;
 UPDATE audit_jobs SET done_at = now(), until = to_timestamp(0) WHERE audit_id = @audit_id AND job_no = @job_no;
 
 -- name: DeferAuditJob :exec
--- What failed is counted from its first failure in a row; a part that went on a bit begins to count anew.
+-- What failed is counted from its first failure in a row; a part that went on a bit begins to count anew. The calls that
+-- it made are spent.
 WITH deferred AS (
     UPDATE audit_jobs SET
         until = to_timestamp(0), available_at = now() + @delay::interval, announced_at = now() + @delay::interval,
@@ -119,6 +120,9 @@ WITH deferred AS (
         failing_since = CASE WHEN @failing::boolean THEN coalesce(CASE WHEN @went_on::boolean THEN NULL ELSE failing_since END, now()) END
     WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no AND audit_jobs.fence = @fence AND done_at IS NULL
     RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.announcements, audit_jobs.available_at
+), spent AS (
+    UPDATE audits SET cortex_calls = audits.cortex_calls + @cortex::integer, pagerduty_calls = audits.pagerduty_calls + @pagerduty::integer
+    FROM deferred WHERE audits.audit_id = deferred.audit_id
 )
 INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
 SELECT @queue, deferred.audit_id || ':' || deferred.job_no, deferred.audit_id || ':' || deferred.job_no || ':' || deferred.announcements,

@@ -84,6 +84,10 @@ UPDATE target_teams SET members_at = NULL, distrusted_at = now()
 WHERE target_teams.target_id = any(@target_ids::text[])
    OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any(@user_ids::text[]));
 
+-- name: DistrustUsers :exec
+-- Users whom the target's records name are other than they were, or gone: where they are not listed, they are asked for.
+DELETE FROM target_users WHERE user_id = any(@user_ids::text[]);
+
 -- name: NoteRecords :exec
 INSERT INTO target_records (target_id, user_id, actor, at)
 SELECT unnest(@target_ids::text[]), unnest(@user_ids::text[]), unnest(@actors::text[]), unnest(@ats::timestamptz[])

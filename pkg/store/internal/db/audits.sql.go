@@ -342,6 +342,9 @@ WITH deferred AS (
         failing_since = CASE WHEN $3::boolean THEN coalesce(CASE WHEN $4::boolean THEN NULL ELSE failing_since END, now()) END
     WHERE audit_jobs.audit_id = $5 AND audit_jobs.job_no = $6 AND audit_jobs.fence = $7 AND done_at IS NULL
     RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.announcements, audit_jobs.available_at
+), spent AS (
+    UPDATE audits SET cortex_calls = audits.cortex_calls + $8::integer, pagerduty_calls = audits.pagerduty_calls + $9::integer
+    FROM deferred WHERE audits.audit_id = deferred.audit_id
 )
 INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
 SELECT $1, deferred.audit_id || ':' || deferred.job_no, deferred.audit_id || ':' || deferred.job_no || ':' || deferred.announcements,
@@ -350,16 +353,19 @@ FROM deferred JOIN audits ON audits.audit_id = deferred.audit_id
 `
 
 type DeferAuditJobParams struct {
-	Queue   string
-	Delay   time.Duration
-	Failing bool
-	WentOn  bool
-	AuditID uuid.UUID
-	JobNo   int32
-	Fence   int64
+	Queue     string
+	Delay     time.Duration
+	Failing   bool
+	WentOn    bool
+	AuditID   uuid.UUID
+	JobNo     int32
+	Fence     int64
+	Cortex    int32
+	Pagerduty int32
 }
 
-// What failed is counted from its first failure in a row; a part that went on a bit begins to count anew.
+// What failed is counted from its first failure in a row; a part that went on a bit begins to count anew. The calls that
+// it made are spent.
 func (q *Queries) DeferAuditJob(ctx context.Context, arg DeferAuditJobParams) error {
 	_, err := q.db.Exec(ctx, deferAuditJob,
 		arg.Queue,
@@ -369,6 +375,8 @@ func (q *Queries) DeferAuditJob(ctx context.Context, arg DeferAuditJobParams) er
 		arg.AuditID,
 		arg.JobNo,
 		arg.Fence,
+		arg.Cortex,
+		arg.Pagerduty,
 	)
 	return err
 }

@@ -28,6 +28,16 @@ func (q *Queries) DistrustTargets(ctx context.Context, arg DistrustTargetsParams
 	return err
 }
 
+const distrustUsers = `-- name: DistrustUsers :exec
+DELETE FROM target_users WHERE user_id = any($1::text[])
+`
+
+// Users whom the target's records name are other than they were, or gone: where they are not listed, they are asked for.
+func (q *Queries) DistrustUsers(ctx context.Context, userIds []string) error {
+	_, err := q.db.Exec(ctx, distrustUsers, userIds)
+	return err
+}
+
 const findTargetUsers = `-- name: FindTargetUsers :many
 SELECT user_id, email, email_key, name, base_role FROM target_users WHERE email_key = any($1::text[]) ORDER BY user_id
 `

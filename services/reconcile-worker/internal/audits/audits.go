@@ -166,10 +166,9 @@ func settling(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // putBack defers a part that cannot go on now.
-func (w *Worker) putBack(ctx context.Context, job *store.AuditJob, cause error, wentOn bool) error {
+func (w *Worker) putBack(ctx context.Context, job *store.AuditJob, cause error, d store.AuditDelay) error {
 	ctx, cancel := settling(ctx)
 	defer cancel()
-	d := store.AuditDelay{WentOn: wentOn}
 	if !stopping(cause) {
 		d.Failing, d.Delay = true, min(max(waitFor(cause), retryAfter), longestWait)
 	}

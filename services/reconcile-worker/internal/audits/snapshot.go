@@ -26,10 +26,7 @@ func (w *Worker) snapshot(ctx context.Context, job *store.AuditJob) error {
 	case fault.Is(err, fault.Fenced):
 		return err
 	case ctx.Err() != nil, stopping(err), fault.Passing(err) && job.FailingFor < w.opts.Patience:
-		if err := job.Spend(context.WithoutCancel(ctx), s.made.Calls); err != nil {
-			return err
-		}
-		return w.putBack(ctx, job, err, false)
+		return w.putBack(ctx, job, err, store.AuditDelay{Calls: s.made.Calls})
 	}
 	reason, message := why(err)
 	w.log.ErrorContext(ctx, "snapshot given up; every team is unknown", "reason", reason, "error", err)

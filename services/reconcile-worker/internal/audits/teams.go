@@ -43,13 +43,13 @@ func (w *Worker) teams(ctx context.Context, job *store.AuditJob) error {
 		case err != nil:
 			return err
 		case broken != nil:
-			return w.putBack(ctx, job, broken, len(audited) > 0)
+			return w.putBack(ctx, job, broken, store.AuditDelay{WentOn: len(audited) > 0})
 		case settled.Left == 0:
 			return nil
 		}
 		counted = made
 	}
-	return w.putBack(ctx, job, fault.New(fault.Canceled, "runs keep changing the teams", nil), true)
+	return w.putBack(ctx, job, fault.New(fault.Canceled, "runs keep changing the teams", nil), store.AuditDelay{WentOn: true})
 }
 
 func (w *Worker) settle(ctx context.Context, job *store.AuditJob, audited []store.AuditedTeam, calls store.Calls) (store.Settled, error) {
