@@ -139,6 +139,9 @@ func (t *Teams) ResumeTeam(ctx context.Context, request *nthlayerv1.ResumeTeamRe
 
 // SetTeamAutoReconcile says what audits do when they find the team out of sync.
 func (t *Teams) SetTeamAutoReconcile(ctx context.Context, request *nthlayerv1.SetTeamAutoReconcileRequest) (*nthlayerv1.Team, error) {
+	if err := mayEnforce(ctx, request.GetAutoReconcile()); err != nil {
+		return nil, err
+	}
 	team, err := t.Store.SetAutoReconcile(ctx, request.GetTeamId(), request.GetAutoReconcile())
 	if err != nil {
 		return nil, err

@@ -100,8 +100,14 @@ func (planner) Plan(ctx context.Context, r *nthlayerv1.PlanTeamRequest) (*nthlay
 	return &nthlayerv1.Plan{TeamId: r.GetTeamId(), SyncStatus: "in_sync", Hash: r.GetSource() + " for " + rpc.RequestID(ctx)}, nil
 }
 
+// peers answer for the other services; nil: an impostor for the scheduler, nobody for the notifier.
+type peers struct{ scheduler, notifier func(grpc.ServiceRegistrar) }
+
 // start runs a gateway with the usual environment and more.
-func start(t *testing.T, more ...string) *system {
+func start(t *testing.T, more ...string) *system { return startAmong(t, peers{}, more...) }
+
+// startAmong runs a gateway among these peers.
+func startAmong(t *testing.T, among peers, more ...string) *system {
 	s := &system{t: t, logs: &logs{changed: make(chan struct{})}, http: &http.Client{Transport: &http.Transport{}}, queue: sqs.New(sqs.Options{})}
 	quiet := slog.New(slog.DiscardHandler)
 	url := testkit.Postgres(t)
@@ -128,7 +134,7 @@ func start(t *testing.T, more ...string) *system {
 	tokens = s.issuer
 
 	certs := t.TempDir()
-	require.NoError(t, devca.Ensure(certs, time.Now(), "gateway", "reconcile-worker", "notifier"))
+	require.NoError(t, devca.Ensure(certs, time.Now(), "gateway", "reconcile-worker", "notifier", "audit-scheduler"))
 	peer := func(role string, register func(grpc.ServiceRegistrar)) string {
 		identity, err := mtls.Load(devca.FilesOf(certs, role), quiet)
 		require.NoError(t, err)
@@ -142,14 +148,22 @@ func start(t *testing.T, more ...string) *system {
 		return lis.Addr().String()
 	}
 	worker := peer("reconcile-worker", func(r grpc.ServiceRegistrar) { internalv1.RegisterPlannerServiceServer(r, planner{}) })
-	// What answers where the scheduler should be has the notifier's certificate.
-	impostor := peer("notifier", func(r grpc.ServiceRegistrar) {
-		internalv1.RegisterSchedulerServiceServer(r, internalv1.UnimplementedSchedulerServiceServer{})
-	})
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	nobody := free.Addr().String()
-	require.NoError(t, free.Close())
+	var scheduler, notifier string
+	if among.scheduler != nil {
+		scheduler = peer("audit-scheduler", among.scheduler)
+	} else { // what answers where the scheduler should be has the notifier's certificate
+		scheduler = peer("notifier", func(r grpc.ServiceRegistrar) {
+			internalv1.RegisterSchedulerServiceServer(r, internalv1.UnimplementedSchedulerServiceServer{})
+		})
+	}
+	if among.notifier != nil {
+		notifier = peer("notifier", among.notifier)
+	} else {
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		notifier = free.Addr().String()
+		require.NoError(t, free.Close())
+	}
 
 	files := devca.FilesOf(certs, "gateway")
 	run(t, func(ctx context.Context) {
@@ -158,7 +172,7 @@ func start(t *testing.T, more ...string) *system {
 			"NTHLAYER_LOG_LEVEL=debug", "NTHLAYER_REDIS_ADDR=" + miniredis.RunT(t).Addr(), "NTHLAYER_RATE_PER_MINUTE=1000000",
 			"NTHLAYER_DATABASE_URL=" + url, "NTHLAYER_SQS_ENDPOINT=" + endpoint.URL,
 			"NTHLAYER_TLS_CA=" + files.CA, "NTHLAYER_TLS_CERT=" + files.Cert, "NTHLAYER_TLS_KEY=" + files.Key,
-			"NTHLAYER_PLANNER_ADDR=" + worker, "NTHLAYER_NOTIFIER_ADDR=" + nobody, "NTHLAYER_SCHEDULER_ADDR=" + impostor,
+			"NTHLAYER_PLANNER_ADDR=" + worker, "NTHLAYER_NOTIFIER_ADDR=" + notifier, "NTHLAYER_SCHEDULER_ADDR=" + scheduler,
 			"NTHLAYER_JWT_ISSUER=" + s.issuer.URL(), "NTHLAYER_JWT_AUDIENCE=nthlayer",
 		}, more...)}, wire.Gateway)
 		require.Zero(t, code)
