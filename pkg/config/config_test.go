@@ -39,6 +39,7 @@ func TestLoad_WhatIsNeeded_GivesDefaults(t *testing.T) {
 	require.Equal(t, 30*time.Second, cfg.Patience)
 	require.Equal(t, map[string]string{"a": "b", "c": "d"}, cfg.Roles)
 	require.Equal(t, hidden, cfg.Cortex.Token.Reveal())
+	require.Equal(t, "audit.fifo", cfg.SQS.AuditQueue)
 }
 
 func TestLoad_EmptyVariables_CountAsNotSet(t *testing.T) {
@@ -53,7 +54,7 @@ func TestLoad_EmptyVariables_CountAsNotSet(t *testing.T) {
 func TestLoad_ManyProblems_AreReportedTogetherWithTheWayOut(t *testing.T) {
 	_, err := config.Load[example]([]string{
 		"NTHLAYER_LOG_LEVEL=loud", "NTHLAYER_PATIENCE=soon", "NTHLAYER_CORTEX_URL=cortex", "NTHLAYER_DATABASE_MAX_CONNS=0",
-		"NTHLAYER_RECONCILE_QUEUE=reconcile", "NTHLAYER_ADMIN_ADDR=9090", "NTHLAYER_CORTEX_TOKNE=" + hidden,
+		"NTHLAYER_RECONCILE_QUEUE=reconcile", "NTHLAYER_AUDIT_QUEUE=audit", "NTHLAYER_ADMIN_ADDR=9090", "NTHLAYER_CORTEX_TOKNE=" + hidden,
 	})
 	require.True(t, fault.Is(err, fault.Invalid))
 	for _, want := range []string{
@@ -62,6 +63,7 @@ func TestLoad_ManyProblems_AreReportedTogetherWithTheWayOut(t *testing.T) {
 		"NTHLAYER_CORTEX_URL must be an absolute URL",
 		"NTHLAYER_DATABASE_MAX_CONNS must be between 2 and 1000",
 		"NTHLAYER_RECONCILE_QUEUE must name a FIFO queue",
+		"NTHLAYER_AUDIT_QUEUE must name a FIFO queue",
 		"NTHLAYER_ADMIN_ADDR must be host:port",
 		"NTHLAYER_DATABASE_URL is not set: the PostgreSQL database",
 		"NTHLAYER_CORTEX_TOKEN is not set; set it to the token, or NTHLAYER_CORTEX_TOKEN_FILE to a file that holds it",

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
+	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/devca"
@@ -165,6 +167,61 @@ func TestWorker_Secrets_StayInside(t *testing.T) {
 		require.Empty(t, w.Holding(secret), "the %s secret came out", name)
 	}
 	for _, place := range []string{"spans", "metrics", "/readyz"} {
+		require.NotRegexp(t, address, w.Said(place), "an e-mail address stands in %s", place)
+	}
+	for line := range strings.Lines(w.Said("output")) {
+		if !strings.Contains(line, `"level":"DEBUG"`) {
+			require.NotRegexp(t, address, line, "an e-mail address above debug level")
+		}
+	}
+}
+
+// audit makes an audit up to its end, or until its first part was put back.
+func (w *worker) audit(t *testing.T) {
+	id, _, err := w.store.AcceptAudit(t.Context(), store.NewAudit{
+		RequestedBy: "ann", Request: store.AuditRequest{Mode: "full", AutoReconcile: "enforce"},
+	}, "", []byte("x"))
+	require.NoError(t, err)
+	deferred := regexp.MustCompile(`"part of an audit deferred".*` + id.String())
+	require.Eventually(t, func() bool {
+		_, err := w.store.HandOut(t.Context(), id, 1000, 5)
+		require.NoError(t, err)
+		a, err := w.store.Audit(t.Context(), id)
+		require.NoError(t, err)
+		return deferred.MatchString(w.Said("output")) || a.Phase == store.PhaseTeams && a.TeamsDone == a.TeamsTotal || a.Phase == store.PhaseSummary
+	}, 30*time.Second, 10*time.Millisecond)
+	_, err = w.store.EndAudit(t.Context(), id, func(store.Audit, notice.AuditFinished) ([]store.Delivery, error) { return nil, nil })
+	require.NoError(t, err)
+}
+
+// The same of audits: a whole fleet looked at, refused, and out of reach.
+func TestWorker_AuditsSecrets_StayInside(t *testing.T) {
+	w := start(t)
+	w.audit(t)
+	require.Contains(t, w.Said("output"), `"part of an audit handled"`)
+	found, err := w.store.AuditFindings(t.Context(), store.AuditFindingFilter{Limit: 1000})
+	require.NoError(t, err)
+	require.NotEmpty(t, found, "there was something to tell")
+	for _, answer := range []control.Fault{
+		{Match: "GET /teams/*/members", Status: 401, Body: []byte(`{"error":{"message":"Token token=` + pagerDutyToken + ` is not known","code":2006}}`)},
+		{Match: "GET /users", Status: 403}, {Match: "GET /audit/records", Status: 402}, {Match: "GET /teams/*/members", Drop: true},
+	} {
+		require.NoError(t, w.pagerDuty.Control().Inject(answer))
+		w.audit(t)
+		w.pagerDuty.Control().ClearFaults()
+	}
+	require.NoError(t, w.cortex.Control().Inject(control.Fault{Match: "* *", Status: 401, Body: []byte(`{"type":"UNAUTHORIZED","message":"Bearer ` + cortexToken + `"}`)}))
+	w.audit(t)
+	for _, path := range []string{"/readyz", "/debug/config", "/debug/pprof/goroutine?debug=2"} {
+		w.Get(t, w.admin+path)
+	}
+	require.Zero(t, w.stop())
+
+	require.Contains(t, w.Said("output"), "team could not be read", "it spoke of failures")
+	for name, secret := range map[string]string{"Cortex": cortexToken, "PagerDuty": pagerDutyToken, "database": w.password} {
+		require.Empty(t, w.Holding(secret), "the %s secret came out", name)
+	}
+	for _, place := range []string{"spans", "metrics"} {
 		require.NotRegexp(t, address, w.Said(place), "an e-mail address stands in %s", place)
 	}
 	for line := range strings.Lines(w.Said("output")) {
