@@ -8,9 +8,7 @@
 package audit
 
 import (
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
@@ -91,9 +89,9 @@ func (s Scope) Whole() bool { return len(s.Include) == 0 && len(s.Exclude) == 0 
 
 // Compile makes the scope ready to be asked about many teams.
 func (s Scope) Compile() Teams {
-	compile := func(patterns []string) (globs []*regexp.Regexp) {
+	compile := func(patterns []string) (globs []Glob) {
 		for _, p := range patterns {
-			globs = append(globs, Glob(p))
+			globs = append(globs, NewGlob(p))
 		}
 		return globs
 	}
@@ -101,21 +99,13 @@ func (s Scope) Compile() Teams {
 }
 
 // Teams is a compiled scope.
-type Teams struct{ include, exclude []*regexp.Regexp }
+type Teams struct{ include, exclude []Glob }
 
 // Matches reports whether a team is in scope.
 func (t Teams) Matches(teamID string) bool {
-	in := func(globs []*regexp.Regexp) bool {
-		return slices.ContainsFunc(globs, func(g *regexp.Regexp) bool { return g.MatchString(teamID) })
+	folded := fold(teamID)
+	in := func(globs []Glob) bool {
+		return slices.ContainsFunc(globs, func(g Glob) bool { return g.match(folded) })
 	}
 	return (len(t.include) == 0 || in(t.include)) && !in(t.exclude)
-}
-
-// Glob compiles a pattern in which * stands for anything and ? for one character, in any case. (path.Match would let a *
-// end at a slash, and team ids hold slashes.)
-func Glob(pattern string) *regexp.Regexp {
-	quoted := regexp.QuoteMeta(strings.ToValidUTF8(pattern, "\uFFFD"))
-	quoted = strings.ReplaceAll(quoted, `\*`, `.*`)
-	quoted = strings.ReplaceAll(quoted, `\?`, `.`)
-	return regexp.MustCompile(`(?is)^` + quoted + `$`)
 }

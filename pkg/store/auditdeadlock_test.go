@@ -93,7 +93,11 @@ func TestSettle_ManyAuditsAndRunsAtOnce_AllEnd(t *testing.T) {
 					return err
 				}
 			}
-			return snapshot.ListTargets(t.Context(), []store.TargetTeam{{ID: "P01", Name: "x"}, {ID: "P00", Name: "y"}}, false)
+			var listed []store.TargetTeam
+			for id := range w.target {
+				listed = append(listed, store.TargetTeam{ID: id, Name: id + " renamed"})
+			}
+			return snapshot.ListTargets(t.Context(), listed)
 		})
 	}
 	begun := time.Now()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +19,7 @@ import (
 // AuditStep is what an audit that has not ended waits for.
 type AuditStep struct {
 	AuditID uuid.UUID
-	Scan    bool // teams are to be handed out
-	End     bool // it is to be ended
+	Scan    bool // teams are to be handed out; else it is to be ended
 }
 
 // AuditSteps lists the audits that have to be moved on by somebody who works on no part of them.
@@ -32,11 +30,7 @@ func (s *Store) AuditSteps(ctx context.Context) ([]AuditStep, error) {
 	}
 	var steps []AuditStep
 	for _, row := range rows {
-		step := AuditStep{AuditID: row.AuditID, End: row.Phase == PhaseSummary || row.Compared || row.CanceledBy != ""}
-		step.Scan = row.Phase == PhaseScan && !step.End
-		if step.Scan || step.End {
-			steps = append(steps, step)
-		}
+		steps = append(steps, AuditStep{AuditID: row.AuditID, Scan: row.Scan})
 	}
 	return steps, nil
 }
@@ -164,8 +158,12 @@ func (e *ending) end(ctx context.Context, tell Telling) error {
 			return err
 		}
 	}
+	short, details := split(*report)
+	if err := e.q.SaveAuditDetails(ctx, db.SaveAuditDetailsParams{AuditID: a.AuditID, Details: encode(details)}); err != nil {
+		return err
+	}
 	if err := e.q.FinishAudit(ctx, db.FinishAuditParams{
-		AuditID: a.AuditID, Status: a.Status, Report: encode(report), Summary: text(a.Summary),
+		AuditID: a.AuditID, Status: a.Status, Report: encode(short), Summary: text(a.Summary),
 		ErrorReason: a.ErrorReason, ErrorMessage: text(a.ErrorMessage),
 	}); err != nil {
 		return err
@@ -173,9 +171,42 @@ func (e *ending) end(ctx context.Context, tell Telling) error {
 	return e.q.TellAudit(ctx, a.AuditID.String())
 }
 
+// details are the long lists of a report, which a list of audits need not read.
+type details struct {
+	New      []notice.AuditItem  `json:"new"`
+	Resolved []notice.AuditItem  `json:"resolved"`
+	Trend    []notice.AuditPoint `json:"trend"`
+}
+
+func split(report notice.AuditFinished) (notice.AuditFinished, details) {
+	long := details{report.New, report.Resolved, report.Trend}
+	report.New, report.Resolved, report.Trend = nil, nil, nil
+	return report, long
+}
+
+// AuditReport is the whole report of an audit that has ended; nil: there is none.
+func (s *Store) AuditReport(ctx context.Context, a Audit) (*notice.AuditFinished, error) {
+	if a.Report == nil {
+		return nil, nil
+	}
+	row, err := s.q.GetAuditDetails(ctx, a.AuditID)
+	if err != nil {
+		return nil, wrap(err, "read the details of an audit")
+	}
+	var long details
+	if err := decode(row, &long); err != nil {
+		return nil, err
+	}
+	report := *a.Report
+	report.New, report.Resolved, report.Trend = long.New, long.Resolved, long.Trend
+	return &report, nil
+}
+
 // history reads what the audits before came to.
 func (e *ending) history(ctx context.Context) error {
-	rows, err := e.q.EndedAudits(ctx, db.EndedAuditsParams{ScheduleID: e.audit.ScheduleID, Before: e.audit.AuditID, PageSize: shownTrend - 1})
+	rows, err := e.q.EndedAudits(ctx, db.EndedAuditsParams{
+		ScheduleID: e.audit.ScheduleID, Scope: encode(e.audit.Request.Scope), Before: e.audit.AuditID, PageSize: shownTrend - 1,
+	})
 	if err != nil {
 		return err
 	}
@@ -254,13 +285,10 @@ func (e *ending) orphans(ctx context.Context) ([]audit.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ignored []*regexp.Regexp
-	for _, pattern := range e.audit.Request.IgnoreOrphans {
-		ignored = append(ignored, audit.Glob(pattern))
-	}
+	ignored := audit.Scope{Include: e.audit.Request.IgnoreOrphans}.Compile()
 	var findings []audit.Finding
 	for _, row := range rows {
-		if slices.ContainsFunc(ignored, func(g *regexp.Regexp) bool { return g.MatchString(row.Name) }) {
+		if len(e.audit.Request.IgnoreOrphans) > 0 && ignored.Matches(row.Name) {
 			continue
 		}
 		findings = append(findings, audit.Finding{

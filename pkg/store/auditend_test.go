@@ -297,7 +297,8 @@ func TestEndAudit_SnapshotFailed_EveryKnownTeamInScopeIsUnknown_NothingIsResolve
 	for team, want := range map[string]ownership.SyncStatus{"a": ownership.InSync, "b": ownership.Unknown, "c": ownership.Unknown} {
 		require.Equal(t, want, w.status(t, team), team)
 	}
-	require.Equal(t, a.Report.Counts, *w.run(t, observing).Report.Previous, "a failure is part of the trend")
+	require.Equal(t, a.Report.Counts, *w.run(t, request).Report.Previous, "a failure is part of the trend")
+	require.NotEqual(t, a.Report.Counts, *w.run(t, observing).Report.Previous, "of audits of the same scope")
 }
 
 func TestEndAudit_Canceled_TellsNobodyAndResolvesNothing(t *testing.T) {

@@ -161,8 +161,12 @@ func TestFinish_ResolvesWhatTheRunMended(t *testing.T) {
 	w.declare("b", "ann", "bob")
 	w.put("PB", "b", "ann", "cid")
 	w.run(t, observing)
+	w.finish(t, "a", store.Ending{
+		Sync: ownership.InSync, Mended: []ownership.Change{{Kind: ownership.AddMember, EntityRef: "person:bob@example.org"}},
+	})
+	require.Equal(t, store.FindingOpen, w.finding(t, "a", "add_member").Status, "what a request brought along is not what the source declares")
 	by := w.finish(t, "a", store.Ending{
-		Sync: ownership.OutOfSync, Mended: []ownership.Change{{Kind: ownership.AddMember, EntityRef: "person:bob@example.org"}},
+		Sync: ownership.OutOfSync, Declared: &w.declared[0], Mended: []ownership.Change{{Kind: ownership.AddMember, EntityRef: "person:bob@example.org"}},
 	})
 	require.Equal(t, []string{
 		"open a removal_held person:cid@example.org", "open a update_team team:a", "open a user_not_found person:x@nowhere",
@@ -171,9 +175,9 @@ func TestFinish_ResolvesWhatTheRunMended(t *testing.T) {
 	}, w.findings(t))
 	require.Equal(t, by, w.finding(t, "a", "add_member").ResolvedBy)
 
-	w.finish(t, "a", store.Ending{Sync: ownership.OutOfSync})
+	w.finish(t, "a", store.Ending{Sync: ownership.OutOfSync, Declared: &w.declared[0]})
 	require.Equal(t, store.FindingOpen, w.finding(t, "a", "update_team").Status, "a run that mended nothing resolves nothing")
-	later := w.finish(t, "a", store.Ending{Sync: ownership.InSync})
+	later := w.finish(t, "a", store.Ending{Sync: ownership.InSync, Declared: &w.declared[0]})
 	require.Equal(t, []string{
 		"open a user_not_found person:x@nowhere",
 		"open b add_member person:bob@example.org", "open b remove_member person:cid@example.org",

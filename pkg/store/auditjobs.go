@@ -21,10 +21,11 @@ type AuditJob struct {
 	Audit      Audit
 	No         int
 	Fence      int64
-	ClaimedAt  time.Time     // by the database's clock: what is read from now on is not older
+	Attempts   int           // claims in a row that came to no end, with this one
 	FailingFor time.Duration // how long a platform has kept the part from going on
 	store      *Store
 	lease      time.Duration
+	readFrom   time.Time // by the database's clock: what is read of the teams that it gave last is not older
 }
 
 // ClaimAuditJob takes a part for its owner. It fails with NotFound where there is no such part, with Precondition where
@@ -42,12 +43,11 @@ func (s *Store) ClaimAuditJob(ctx context.Context, auditID uuid.UUID, no int, ow
 		return nil, err
 	}
 	if a.StartedAt == nil {
-		if err := s.q.StartAudit(ctx, auditID); err != nil {
+		if a.StartedAt, err = s.q.StartAudit(ctx, auditID); err != nil {
 			return nil, wrap(err, "start an audit")
 		}
-		a.StartedAt = &row.ClaimedAt
 	}
-	return &AuditJob{Audit: a, No: no, Fence: row.Fence, ClaimedAt: row.ClaimedAt, FailingFor: row.FailingFor, store: s, lease: lease}, nil
+	return &AuditJob{Audit: a, No: no, Fence: row.Fence, Attempts: int(row.Attempts), FailingFor: row.FailingFor, store: s, lease: lease}, nil
 }
 
 func (s *Store) whyNoAuditJob(ctx context.Context, auditID uuid.UUID, no int) error {
@@ -83,15 +83,32 @@ type AuditDelay struct {
 	Delay   time.Duration
 	Failing bool // a platform keeps it from going on
 	WentOn  bool // but it did go on a bit
+	Failed  bool // it came to no end for a reason of our own
 	Calls   Calls
 }
 
 // Defer puts the part back: it waits and is announced again. One round trip.
 func (j *AuditJob) Defer(ctx context.Context, d AuditDelay) error {
 	return wrap(j.store.q.DeferAuditJob(ctx, db.DeferAuditJobParams{
-		AuditID: j.Audit.AuditID, JobNo: int32(j.No), Fence: j.Fence, Delay: d.Delay, Failing: d.Failing, WentOn: d.WentOn, Queue: AuditQueue,
+		AuditID: j.Audit.AuditID, JobNo: int32(j.No), Fence: j.Fence, Delay: d.Delay, Failing: d.Failing, WentOn: d.WentOn, Failed: d.Failed, Queue: AuditQueue,
 		Cortex: int32(d.Calls.Cortex), Pagerduty: int32(d.Calls.PagerDuty),
 	}), "put back a part of an audit")
+}
+
+// Abandon gives up what is left of a part of teams: they are unknown. One transaction.
+func (j *AuditJob) Abandon(ctx context.Context, reason, message string) error {
+	return j.tx(ctx, "give up a part of an audit", func(q *db.Queries) error {
+		n, err := q.AbandonTeams(ctx, db.AbandonTeamsParams{
+			AuditID: j.Audit.AuditID, JobNo: int32(j.No), Reason: reason, Message: text(message),
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := q.CountAuditProgress(ctx, db.CountAuditProgressParams{AuditID: j.Audit.AuditID, Teams: int32(n)}); err != nil {
+			return err
+		}
+		return j.end(ctx, q)
+	})
 }
 
 // tx runs f in a transaction in which the part is provably ours.

@@ -88,7 +88,7 @@ type Audit struct {
 	PagerDutyCalls int
 	RunsStarted    int
 	CanceledBy     string
-	Report         *notice.AuditFinished // nil: not ended
+	Report         *notice.AuditFinished // without its long lists, see AuditReport; nil: not ended
 	Summary        string
 	ErrorReason    string
 	ErrorMessage   string
@@ -121,11 +121,20 @@ func (s *Store) AcceptAudit(ctx context.Context, n NewAudit, key string, request
 		case !created:
 			return nil
 		}
+		if under, err := q.CountUnfinishedAudits(ctx); err != nil {
+			return err
+		} else if under >= mostUnderWay {
+			return fault.New(fault.Throttled, "too many audits are under way; wait for them, or cancel some", nil).
+				WithReason("TOO_MANY_AUDITS").WithRetryAfter(time.Minute)
+		}
 		_, err = insertAudit(ctx, q, auditID, n)
 		return err
 	})
 	return auditID, created, err
 }
+
+// mostUnderWay bounds the audits that people have asked for and that wait for the same quota.
+const mostUnderWay = 500
 
 // insertAudit reports false where the tick has its audit already.
 func insertAudit(ctx context.Context, q *db.Queries, auditID uuid.UUID, n NewAudit) (bool, error) {

@@ -1,12 +1,16 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/nthlayer/nthlayer/pkg/audit"
+	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 )
@@ -17,7 +21,8 @@ type AuditTeam struct {
 	Vanished      bool   // the source does not declare it any more
 	AutoReconcile string // what the team says for itself; empty: what the audit was told
 
-	knownAt map[string]*time.Time // when the members of each target were read that it may stand for
+	versions map[string]int64 // of what is known of each target that it may stand for
+	lastRun  uuid.NullUUID    // that ended about the team
 }
 
 // Teams gives the teams of the part that are not compared yet.
@@ -31,11 +36,14 @@ func (j *AuditJob) Teams(ctx context.Context) ([]AuditTeam, error) {
 		ids = append(ids, row.Targets...)
 	}
 	slices.Sort(ids)
+	if len(rows) > 0 {
+		j.readFrom = rows[0].ReadFrom
+	}
 	var freshFrom time.Time // an increment trusts what nobody changed
 	if j.Audit.Read == audit.Full {
 		freshFrom = *j.Audit.StartedAt
 	}
-	known, readAt, err := j.store.knownTargets(ctx, slices.Compact(ids), freshFrom)
+	known, versions, err := j.store.knownTargets(ctx, slices.Compact(ids), freshFrom)
 	if err != nil {
 		return nil, err
 	}
@@ -51,11 +59,15 @@ func (j *AuditJob) Teams(ctx context.Context) ([]AuditTeam, error) {
 				return nil, err
 			}
 		}
-		t.knownAt = map[string]*time.Time{}
+		// A run that ended since the snapshot may have followed a declaration that the snapshot does not have.
+		if row.RunSince {
+			t.Subject.Desired.Members = nil
+		}
+		t.lastRun, t.versions = row.LastJobID, map[string]int64{}
 		for _, id := range row.Targets {
 			if k := known[id]; k != nil {
 				t.Subject.Targets = append(t.Subject.Targets, *k)
-				t.knownAt[id] = readAt[id]
+				t.versions[id] = versions[id]
 			}
 		}
 	}
@@ -99,7 +111,13 @@ func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, calls Calls)
 		if err := j.learn(ctx, q, current); err != nil {
 			return err
 		}
-		if err := j.find(ctx, q, current); err != nil {
+		current, newer, err := j.unrun(ctx, q, current)
+		if err != nil {
+			return err
+		}
+		if err := j.find(ctx, q, slices.DeleteFunc(slices.Clone(current), func(t AuditedTeam) bool {
+			return newer[t.Team.Subject.Desired.TeamID]
+		})); err != nil {
 			return err
 		}
 		for _, t := range current {
@@ -107,7 +125,7 @@ func (j *AuditJob) Settle(ctx context.Context, teams []AuditedTeam, calls Calls)
 				continue
 			}
 			_, created, err := j.store.accept(ctx, q, *t.Run)
-			if err != nil {
+			if err != nil && !fault.Is(err, fault.Conflict) { // its key is somebody's: then it is theirs to ask
 				return err
 			}
 			if created {
@@ -160,24 +178,39 @@ func (j *AuditJob) unmoved(ctx context.Context, q *db.Queries, teams []AuditedTe
 	if err != nil {
 		return nil, err
 	}
-	now := map[string]*time.Time{}
+	now := map[string]int64{}
 	for _, row := range rows {
-		now[row.TargetID] = row.MembersAt
+		now[row.TargetID] = row.Version
 	}
 	return slices.DeleteFunc(slices.Clone(teams), func(t AuditedTeam) bool {
-		at, there := now[t.TargetID]
-		before := t.Team.knownAt[t.TargetID]
-		switch {
-		case t.TargetID == "" || t.UnreadReason != "":
+		if t.TargetID == "" || t.UnreadReason != "" || t.Team.Vanished {
 			return false // nothing on the target was compared
-		case !there: // not listed any more, or never
-			return t.Name == "" && !t.Team.Vanished
-		case at == nil: // nobody knows more; what was taken for known may have changed
-			return before != nil && t.Read == nil
-		default:
-			return before == nil || !at.Equal(*before)
 		}
+		version, there := now[t.TargetID]
+		return !there || version != t.Team.versions[t.TargetID]
 	}), nil
+}
+
+// unrun locks the teams and leaves out those of which a run has ended since they were looked at. newer are those that a
+// younger audit has settled: what that found counts.
+func (j *AuditJob) unrun(ctx context.Context, q *db.Queries, teams []AuditedTeam) (left []AuditedTeam, newer map[string]bool, err error) {
+	var ids []string
+	for _, t := range teams {
+		ids = append(ids, t.Team.Subject.Desired.TeamID)
+	}
+	rows, err := q.LockTeams(ctx, orNone(ids))
+	if err != nil {
+		return nil, nil, err
+	}
+	lastRun := map[string]uuid.NullUUID{}
+	newer = map[string]bool{}
+	for _, row := range rows {
+		lastRun[row.TeamID] = row.LastJobID
+		newer[row.TeamID] = row.LastAuditID.Valid && bytes.Compare(row.LastAuditID.UUID[:], j.Audit.AuditID[:]) > 0
+	}
+	return slices.DeleteFunc(slices.Clone(teams), func(t AuditedTeam) bool {
+		return lastRun[t.Team.Subject.Desired.TeamID] != t.Team.lastRun
+	}), newer, nil
 }
 
 // learn remembers what was read of the target. Of two teams that stand for one target team, the last one read it last.
@@ -207,7 +240,7 @@ func (j *AuditJob) learn(ctx context.Context, q *db.Queries, teams []AuditedTeam
 	if err := q.SaveTargetMembers(ctx, members); err != nil {
 		return err
 	}
-	return q.TrustTargets(ctx, db.TrustTargetsParams{TargetIds: members.Targets, ReadFrom: j.ClaimedAt})
+	return q.TrustTargets(ctx, db.TrustTargetsParams{TargetIds: members.Targets, ReadFrom: j.readFrom})
 }
 
 // fleetKinds are the kinds of finding that only the fleet as a whole shows.
@@ -254,8 +287,12 @@ func (j *AuditJob) count(ctx context.Context, q *db.Queries, teams []AuditedTeam
 	if err != nil {
 		return err
 	}
-	return q.CountAuditProgress(ctx, db.CountAuditProgressParams{
+	open, err := q.CountAuditProgress(ctx, db.CountAuditProgressParams{
 		AuditID: j.Audit.AuditID, Teams: int32(n), Reads: int32(reads), Runs: int32(runs),
 		Cortex: int32(calls.Cortex), Pagerduty: int32(calls.PagerDuty),
 	})
+	if err == nil && open == 0 { // canceled since this transaction began: nothing of it, no run either
+		err = j.fenced()
+	}
+	return err
 }

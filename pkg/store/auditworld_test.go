@@ -62,6 +62,11 @@ func (w *world) put(id, name string, people ...string) {
 }
 
 func (w *world) Team(_ context.Context, id string) (ownership.Desired, error) {
+	for _, d := range w.declared {
+		if d.TeamID == id {
+			return d, nil
+		}
+	}
 	return ownership.Desired{}, fault.New(fault.NotFound, "no team "+id, nil)
 }
 
@@ -139,7 +144,7 @@ func (w *world) endSnapshot(t *testing.T, j *store.AuditJob, read string) {
 		for _, o := range w.target {
 			listed = append(listed, store.TargetTeam{ID: o.TargetID, Name: o.Name, Description: o.Description})
 		}
-		require.NoError(t, j.ListTargets(t.Context(), listed, true))
+		require.NoError(t, j.ListTargets(t.Context(), listed))
 	}
 	require.NoError(t, j.EndSnapshot(t.Context(), store.Snapshot{
 		Read: read, TargetsListed: !w.unlisted, Teams: len(w.declared), Members: 1, Calls: store.Calls{Cortex: 1, PagerDuty: 2},

@@ -353,8 +353,8 @@ func (c *Claim) mirror(ctx context.Context, q *db.Queries, e Ending) error {
 // mend resolves what audits found that the run has mended.
 func (c *Claim) mend(ctx context.Context, q *db.Queries, e Ending) error {
 	inSync := e.Sync == ownership.InSync
-	if !inSync && len(e.Mended) == 0 {
-		return nil
+	if e.Declared == nil || !inSync && len(e.Mended) == 0 {
+		return nil // what audits found is about what the source declares, not about what a request brought along
 	}
 	mended := db.ResolveAuditFindingsParams{TeamID: c.Run.TeamID, JobID: c.Run.JobID, InSync: inSync, Kinds: []string{}, EntityRefs: []string{}}
 	for _, change := range e.Mended {

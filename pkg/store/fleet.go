@@ -72,9 +72,12 @@ func (j *AuditJob) Stage(ctx context.Context, teams []ownership.Desired) error {
 	return j.tx(ctx, "stage teams", func(q *db.Queries) error { return q.StageTeams(ctx, p) })
 }
 
-// ListTargets remembers which teams the target lists. Where the list is whole, others are gone. One transaction.
-func (j *AuditJob) ListTargets(ctx context.Context, teams []TargetTeam, whole bool) error {
-	p := db.ListTargetTeamsParams{Whole: whole, TargetIds: []string{}}
+// listsLag is how late the target's lists may show a team that a run has just made.
+const listsLag = 5 * time.Minute
+
+// ListTargets remembers which teams the target lists, whole: others are gone. One transaction.
+func (j *AuditJob) ListTargets(ctx context.Context, teams []TargetTeam) error {
+	p := db.ListTargetTeamsParams{Late: listsLag, TargetIds: []string{}}
 	slices.SortFunc(teams, func(a, b TargetTeam) int { return strings.Compare(a.ID, b.ID) })
 	for _, t := range teams {
 		p.TargetIds = append(p.TargetIds, t.ID)
@@ -142,9 +145,34 @@ func (j *AuditJob) TargetIDs(ctx context.Context) ([]string, error) {
 // recordsKept: PagerDuty's records can be read for 31 days; who changed what longer ago explains nothing any more.
 const recordsKept = 31 * 24 * time.Hour
 
-// Changed takes what the target's records tell up to a time: teams that somebody else changed, users who changed, and
-// their teams are not known any more. One transaction, so that no record is passed over.
-func (j *AuditJob) Changed(ctx context.Context, until time.Time, changes []TargetChange, targetIDs, userIDs []string) error {
+// Records is what the target's records tell of changes up to a time.
+type Records struct {
+	Until   time.Time
+	Changes []TargetChange       // who changed what
+	Targets []string             // teams that somebody else changed
+	Users   []string             // users who changed: they and their teams are not known any more
+	Written map[string]time.Time // teams that runs of ours wrote to, and when last: who has seen them since knows them
+	Gap     bool                 // records before were not read: anything may have changed
+}
+
+// Changed takes what the records tell. One transaction, so that no record is passed over.
+func (j *AuditJob) Changed(ctx context.Context, r Records) error {
+	return j.tx(ctx, "take the target's records", func(q *db.Queries) error {
+		if err := q.LockFleet(ctx); err != nil {
+			return err
+		}
+		if err := noteRecords(ctx, q, r.Changes); err != nil {
+			return err
+		}
+		if err := distrust(ctx, q, r); err != nil {
+			return err
+		}
+		return q.MoveRecords(ctx, r.Until)
+	})
+}
+
+// noteRecords remembers who made the last change of each membership, and forgets what is too old to explain anything.
+func noteRecords(ctx context.Context, q *db.Queries, changes []TargetChange) error {
 	var p db.NoteRecordsParams
 	newest := map[[2]string]int{}
 	for _, c := range changes {
@@ -161,28 +189,34 @@ func (j *AuditJob) Changed(ctx context.Context, until time.Time, changes []Targe
 		p.Actors = append(p.Actors, text(c.Actor))
 		p.Ats = append(p.Ats, c.At)
 	}
-	return j.tx(ctx, "take the target's records", func(q *db.Queries) error {
-		if err := q.LockFleet(ctx); err != nil {
+	if len(p.Ats) > 0 {
+		if err := q.NoteRecords(ctx, p); err != nil {
 			return err
 		}
-		if len(p.Ats) > 0 {
-			if err := q.NoteRecords(ctx, p); err != nil {
-				return err
-			}
+	}
+	return q.ForgetRecords(ctx, recordsKept)
+}
+
+func distrust(ctx context.Context, q *db.Queries, r Records) error {
+	if r.Gap {
+		return q.DistrustAll(ctx)
+	}
+	if len(r.Written) > 0 {
+		var p db.DistrustWrittenParams
+		for id, at := range r.Written {
+			p.TargetIds, p.Ats = append(p.TargetIds, id), append(p.Ats, at)
 		}
-		if err := q.ForgetRecords(ctx, recordsKept); err != nil {
+		if err := q.DistrustWritten(ctx, p); err != nil {
 			return err
 		}
-		if len(targetIDs)+len(userIDs) > 0 {
-			if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: orNone(targetIDs), UserIds: orNone(userIDs)}); err != nil {
-				return err
-			}
-			if err := q.DistrustUsers(ctx, orNone(userIDs)); err != nil {
-				return err
-			}
-		}
-		return q.MoveRecords(ctx, until)
-	})
+	}
+	if len(r.Targets)+len(r.Users) == 0 {
+		return nil
+	}
+	if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: orNone(r.Targets), UserIds: orNone(r.Users)}); err != nil {
+		return err
+	}
+	return q.DistrustUsers(ctx, orNone(r.Users))
 }
 
 func orNone(list []string) []string {
@@ -275,19 +309,20 @@ func (j *AuditJob) stageOnly(ctx context.Context, q *db.Queries, teams []string)
 	return q.StageVanished(ctx, db.StageVanishedParams{AuditID: j.Audit.AuditID, TeamIds: teams})
 }
 
-// knownFrom is what is known of target teams, by id.
-func (s *Store) knownTargets(ctx context.Context, ids []string, freshFrom time.Time) (map[string]*audit.Known, map[string]*time.Time, error) {
+// knownTargets is what is known of target teams, by id, and which version of that. The version is read first: what comes
+// between is noticed.
+func (s *Store) knownTargets(ctx context.Context, ids []string, freshFrom time.Time) (map[string]*audit.Known, map[string]int64, error) {
 	teams, err := s.q.KnownTargets(ctx, ids)
 	if err != nil {
 		return nil, nil, wrap(err, "read what is known of the target")
 	}
-	known, readAt := make(map[string]*audit.Known, len(teams)), make(map[string]*time.Time, len(teams))
+	known, versions := make(map[string]*audit.Known, len(teams)), make(map[string]int64, len(teams))
 	for _, t := range teams {
 		known[t.TargetID] = &audit.Known{
 			ID: t.TargetID, Name: t.Name, Description: t.Description, LinkedTo: t.LinkedTo, Members: []ownership.ObservedMember{},
 			Trusted: t.MembersAt != nil, Fresh: t.MembersAt != nil && !t.MembersAt.Before(freshFrom), Rotation: ownership.Rotation{},
 		}
-		readAt[t.TargetID] = t.MembersAt
+		versions[t.TargetID] = t.Version
 	}
 	members, err := s.q.KnownMembers(ctx, ids)
 	if err != nil {
@@ -312,7 +347,7 @@ func (s *Store) knownTargets(ctx context.Context, ids []string, freshFrom time.T
 			t.Rotation[r.UserID] = policies
 		}
 	}
-	return known, readAt, nil
+	return known, versions, nil
 }
 
 // FindTargetUsers gives the known users with these addresses.

@@ -81,16 +81,18 @@ func TestListTargets_Whole_TeamsThatAreGoneGoWithTheirMembers(t *testing.T) {
 	w := mirrored(t)
 	j := w.snapshotJob(t)
 	listed := []store.TargetTeam{{ID: "Pb", Name: "b"}, {ID: "Pa", Name: "renamed  a", Description: "x"}, {ID: "Pd", Name: "d"}}
-	require.NoError(t, j.ListTargets(t.Context(), listed, false))
-	require.Equal(t, "Pa Pb Pc", w.known(t), "what is no whole list says nothing of the others")
-	require.NoError(t, j.ListTargets(t.Context(), listed, true))
+	exec(t, w.db, "UPDATE target_teams SET met_at = now() WHERE target_id = 'Pc'")
+	require.NoError(t, j.ListTargets(t.Context(), listed))
+	require.Equal(t, "Pa Pb Pc", w.known(t), "what a run has just made may not be listed yet")
+	exec(t, w.db, "UPDATE target_teams SET met_at = now() - interval '1 hour'")
+	require.NoError(t, j.ListTargets(t.Context(), listed))
 	require.Equal(t, "Pa Pb", w.known(t), "another name is no other member")
 	require.Equal(t, 4, count(t, w.db, "SELECT count(*) FROM target_members"))
 	require.Equal(t, 1, count(t, w.db, "SELECT count(*) FROM target_teams WHERE target_id = 'Pa' AND name_key = 'renamed a' AND description = 'x'"))
 	ids, err := j.TargetIDs(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"Pa", "Pb", "Pd"}, ids)
-	require.NoError(t, j.ListTargets(t.Context(), nil, true))
+	require.NoError(t, j.ListTargets(t.Context(), nil))
 	require.Zero(t, count(t, w.db, "SELECT count(*) FROM target_teams"))
 	require.Zero(t, count(t, w.db, "SELECT count(*) FROM target_members"))
 }
@@ -105,10 +107,10 @@ func TestChanged_MovesOnAndDistrusts_InOneTransaction(t *testing.T) {
 	j := w.snapshotJob(t)
 	until := recent(time.Minute)
 	take := func() error {
-		return j.Changed(t.Context(), until, []store.TargetChange{
+		return j.Changed(t.Context(), store.Records{Until: until, Changes: []store.TargetChange{
 			{TargetID: "Pa", UserID: "Ubob", Actor: "new", At: recent(2 * time.Minute)}, {TargetID: "Pa", UserID: "Ubob", Actor: "old", At: recent(time.Hour)},
 			{TargetID: "Pa", Actor: "long ago", At: recent(40 * 24 * time.Hour)},
-		}, []string{"Pa", "Punknown"}, []string{"Udan"})
+		}, Targets: []string{"Pa", "Punknown"}, Users: []string{"Udan"}})
 	}
 	exec(t, w.db, `CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'crash'; END $$;
 		CREATE TRIGGER crash BEFORE UPDATE OF records_until ON fleet FOR EACH ROW EXECUTE FUNCTION crash()`)
@@ -125,7 +127,9 @@ func TestChanged_MovesOnAndDistrusts_InOneTransaction(t *testing.T) {
 	require.Equal(t, 1, count(t, w.db, "SELECT count(*) FROM target_records"))
 	require.Equal(t, 1, count(t, w.db, "SELECT count(*) FROM target_records WHERE target_id = 'Pa' AND user_id = 'Ubob' AND actor = 'new'"))
 
-	require.NoError(t, j.Changed(t.Context(), until.Add(-time.Hour), []store.TargetChange{{TargetID: "Pa", UserID: "Ubob", Actor: "older", At: recent(time.Hour)}}, nil, nil))
+	require.NoError(t, j.Changed(t.Context(), store.Records{
+		Until: until.Add(-time.Hour), Changes: []store.TargetChange{{TargetID: "Pa", UserID: "Ubob", Actor: "older", At: recent(time.Hour)}},
+	}))
 	require.Equal(t, 1, count(t, w.db, "SELECT count(*) FROM target_records WHERE actor = 'new'"), "the last change counts")
 	again, err := w.s.Fleet(t.Context())
 	require.NoError(t, err)
@@ -147,10 +151,10 @@ func TestChanged_WhoMadeItSo_StandsInTheFinding(t *testing.T) {
 	}
 	id := newAudit(t, w.s, observing)
 	j := w.stage(t, id)
-	require.NoError(t, j.Changed(t.Context(), time.Now(), []store.TargetChange{
+	require.NoError(t, j.Changed(t.Context(), store.Records{Until: time.Now(), Changes: []store.TargetChange{
 		{TargetID: "Pa", UserID: "Ubob", Actor: "eve (browser)", At: eve}, {TargetID: "Pa", UserID: "Ueve", Actor: "joe", At: joe},
 		{TargetID: "Pb", Actor: "zoe", At: zoe}, {TargetID: "Pc", Actor: "zoe", At: zoe}, {TargetID: "Pc", UserID: "Ucid", Actor: "joe", At: joe},
-	}, []string{"Pa", "Pb", "Pc"}, nil))
+	}, Targets: []string{"Pa", "Pb", "Pc"}}))
 	w.endSnapshot(t, j, audit.Incremental)
 	w.teams(t, id)
 	for what, want := range map[[2]string]struct {
@@ -204,7 +208,7 @@ func TestSnapshots_AtOnce_AllEnd(t *testing.T) {
 				if err := j.KnowRotations(t.Context(), rotations); err != nil {
 					t.Error(err)
 				}
-				if err := j.Changed(t.Context(), recent(0), changes, []string{"Pa", "Pb"}, []string{"Ucid"}); err != nil {
+				if err := j.Changed(t.Context(), store.Records{Until: recent(0), Changes: changes, Targets: []string{"Pa", "Pb"}, Users: []string{"Ucid"}}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -239,4 +243,21 @@ func TestSetAutoReconcile_IsTheTeamsOwnWord(t *testing.T) {
 		said[team.Subject.Desired.TeamID] = team.AutoReconcile
 	}
 	require.Equal(t, map[string]string{"a": audit.Enforce, "b": "", "c": ""}, said)
+}
+
+// A run of ours tells what it left behind when it ends: until somebody has seen the team after what it wrote, it is not known.
+func TestChanged_OwnWrites_AreKnownToWhoLookedSince(t *testing.T) {
+	w := mirrored(t)
+	j := w.snapshotJob(t)
+	require.NoError(t, j.Changed(t.Context(), store.Records{
+		Until: recent(0), Written: map[string]time.Time{"Pa": recent(time.Hour), "Pb": recent(-time.Minute), "Punknown": recent(0)},
+	}))
+	require.Equal(t, "Pa Pc", w.known(t), "Pb was written to after it was read")
+}
+
+// Where records of a time cannot be read any more, nothing is known, whatever the next audits are asked to read.
+func TestChanged_Gap_NothingIsKnown(t *testing.T) {
+	w := mirrored(t)
+	require.NoError(t, w.snapshotJob(t).Changed(t.Context(), store.Records{Until: recent(0), Gap: true}))
+	require.Empty(t, w.known(t))
 }

@@ -150,7 +150,7 @@ func TestAuditSteps_FollowThePhases(t *testing.T) {
 	parts := w.handOut(t, id, 10, 10)
 	steps()
 	w.settle(t, claimPart(t, w.s, id, parts[0]))
-	steps(store.AuditStep{AuditID: id, End: true})
+	steps(store.AuditStep{AuditID: id})
 	w.end(t, id)
 	steps()
 }

@@ -2,11 +2,12 @@ package store
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 )
@@ -36,17 +37,13 @@ func (o *Outbox) Drain(ctx context.Context, limit int, send func(context.Context
 	var sendErr error
 	err := pgx.BeginFunc(ctx, o.store.pool, func(tx pgx.Tx) error {
 		q := o.store.q.WithTx(tx)
-		rows, err := q.TakeOutbox(ctx, int32(limit))
+		rows, err := q.TakeOutbox(ctx, db.TakeOutboxParams{Queues: slices.Collect(maps.Keys(o.queues)), Batch: int32(limit)})
 		if err != nil || len(rows) == 0 {
 			return err
 		}
 		messages := make([]queue.Message, len(rows))
 		for i, row := range rows {
-			name, known := o.queues[row.Queue]
-			if !known {
-				return fault.New(fault.Internal, "the outbox holds a message for the unknown queue "+row.Queue, nil)
-			}
-			messages[i] = queue.Message{Queue: name, Group: row.GroupID, Dedup: row.DedupID, Body: row.Body}
+			messages[i] = queue.Message{Queue: o.queues[row.Queue], Group: row.GroupID, Dedup: row.DedupID, Body: row.Body}
 			if err := decode(row.Attributes, &messages[i].Attributes); err != nil {
 				return err
 			}

@@ -148,22 +148,22 @@ func TestSettle_KnownTeamWasDistrustedMeanwhile_TheTeamIsLeft(t *testing.T) {
 	require.Equal(t, []string{"resolved a add_member person:bob@example.org", "resolved a remove_member person:cid@example.org"}, w.findings(t))
 }
 
-func TestSettle_DistrustedAfterTheReadBegan_StaysSo(t *testing.T) {
+func TestSettle_DistrustedAfterTheReadBegan_IsReadAgain(t *testing.T) {
 	w := newWorld(t)
 	w.declare("a", "ann", "bob")
 	w.put("PA", "a", "ann", "bob")
 	j := w.part(t, observing, audit.Full)
 	compared := w.compare(t, j)
 	other := claimPart(t, w.s, newAudit(t, w.s, observing), 0)
-	require.NoError(t, other.Changed(t.Context(), time.Now(), nil, []string{"PA"}, nil))
+	require.NoError(t, other.Changed(t.Context(), store.Records{Until: time.Now(), Targets: []string{"PA"}}))
 	settled, err := j.Settle(t.Context(), compared, store.Calls{})
 	require.NoError(t, err)
-	require.Zero(t, settled.Left)
+	require.Equal(t, 1, settled.Left)
 	require.Equal(t, 1, count(t, w.db, "SELECT count(*) FROM target_teams WHERE members_at IS NULL"), "the change may have come after the read")
 
 	w.reads = nil
-	w.settle(t, w.part(t, observing, audit.Incremental))
-	require.Equal(t, []string{"PA"}, w.reads)
+	w.settle(t, j)
+	require.Equal(t, []string{"PA"}, w.reads, "it is read once more")
 	require.Equal(t, 1, count(t, w.db, "SELECT count(*) FROM target_teams WHERE members_at IS NOT NULL"))
 }
 
@@ -193,7 +193,7 @@ func TestTeams_Increment_ReadsOnlyWhatChanged(t *testing.T) {
 	id := newAudit(t, w.s, observing)
 	j := w.stage(t, id)
 	now := time.Now()
-	require.NoError(t, j.Changed(t.Context(), now, []store.TargetChange{{TargetID: "PB", UserID: "Ubob", Actor: "eve", At: now}}, []string{"PB"}, nil))
+	require.NoError(t, j.Changed(t.Context(), store.Records{Until: now, Changes: []store.TargetChange{{TargetID: "PB", UserID: "Ubob", Actor: "eve", At: now}}, Targets: []string{"PB"}}))
 	w.endSnapshot(t, j, audit.Incremental)
 	w.reads = nil
 	w.teams(t, id)

@@ -59,6 +59,12 @@ CREATE TABLE audits (
 CREATE INDEX audits_by_schedule ON audits (schedule_id, audit_id DESC);
 CREATE INDEX audits_unfinished ON audits (audit_id) WHERE finished_at IS NULL;
 
+-- The long lists of an audit's report, which a list of audits need not read.
+CREATE TABLE audit_details (
+    audit_id uuid  PRIMARY KEY REFERENCES audits ON DELETE CASCADE,
+    details  jsonb NOT NULL
+);
+
 -- The parts of an audit that workers do: 0 is the snapshot, the others are some teams each. fence grows with every claim.
 CREATE TABLE audit_jobs (
     audit_id      uuid        NOT NULL REFERENCES audits ON DELETE CASCADE,
@@ -66,7 +72,7 @@ CREATE TABLE audit_jobs (
     owner         text        NOT NULL DEFAULT '',
     fence         bigint      NOT NULL DEFAULT 0,
     until         timestamptz NOT NULL DEFAULT to_timestamp(0),
-    attempts      integer     NOT NULL DEFAULT 0,
+    attempts      integer     NOT NULL DEFAULT 0, -- claims in a row that came to no end
     failing_since timestamptz, -- since when a platform keeps it from going on
     available_at  timestamptz NOT NULL DEFAULT now(),
     announced_at  timestamptz NOT NULL DEFAULT now(),
@@ -100,7 +106,10 @@ CREATE TABLE target_teams (
     name_key      text        NOT NULL, -- the name as names are compared
     description   text        NOT NULL DEFAULT '',
     members_at    timestamptz,
-    distrusted_at timestamptz NOT NULL DEFAULT to_timestamp(0)
+    distrusted_at timestamptz NOT NULL DEFAULT to_timestamp(0),
+    version       bigint      NOT NULL DEFAULT 0,     -- grows with every write about the members
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    met_at        timestamptz -- when a run last saw the team, which the target's list may not have yet
 );
 CREATE INDEX target_teams_by_name ON target_teams (name_key);
 

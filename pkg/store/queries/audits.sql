@@ -41,22 +41,26 @@ ORDER BY audit_id DESC
 LIMIT @page_size;
 
 -- name: EndedAudits :many
--- The reports of audits of a schedule (or of those that were asked for) that came to an end, the newest first.
+-- The reports of audits of a schedule (or of those that were asked for, of the same scope) that came to an end, the newest first.
 SELECT audit_id, report, finished_at FROM audits
-WHERE schedule_id = @schedule_id AND audit_id < @before::uuid AND status IN ('succeeded', 'incomplete', 'failed') AND report IS NOT NULL
+WHERE schedule_id = @schedule_id AND (@schedule_id <> '' OR request->'scope' = @scope::jsonb) AND audit_id < @before::uuid AND status IN ('succeeded', 'incomplete', 'failed') AND report IS NOT NULL
 ORDER BY audit_id DESC
 LIMIT @page_size;
 
 -- name: UnfinishedAudit :one
 -- The audit of a schedule that is under way.
-SELECT audit_id FROM audits WHERE schedule_id = @schedule_id AND finished_at IS NULL ORDER BY audit_id DESC LIMIT 1;
+SELECT audit_id FROM audits WHERE schedule_id = @schedule_id AND finished_at IS NULL AND canceled_by = '' ORDER BY audit_id DESC LIMIT 1;
 
 -- name: UnfinishedAudits :many
-SELECT audit_id, phase, canceled_by,
-    (phase = 'teams' AND NOT EXISTS (
-        SELECT FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id AND audit_jobs.done_at IS NULL
-    ))::boolean AS compared
-FROM audits WHERE finished_at IS NULL ORDER BY audit_id LIMIT 100;
+-- Audits that wait for somebody who works on no part of them.
+SELECT audit_id, (phase = 'scan' AND canceled_by = '')::boolean AS scan
+FROM audits
+WHERE finished_at IS NULL AND (canceled_by <> '' OR phase IN ('scan', 'summary') OR phase = 'teams' AND NOT EXISTS (
+    SELECT FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id AND audit_jobs.done_at IS NULL))
+ORDER BY audit_id LIMIT 100;
+
+-- name: CountUnfinishedAudits :one
+SELECT count(*) FROM audits WHERE finished_at IS NULL;
 
 -- name: AskToCancelAudit :exec
 UPDATE audits SET canceled_by = @canceled_by WHERE audit_id = @audit_id AND finished_at IS NULL AND canceled_by = '';
@@ -78,12 +82,14 @@ WITH job AS (
     FROM job WHERE audit_jobs.audit_id = job.audit_id AND audit_jobs.job_no = job.job_no
     RETURNING audit_jobs.*
 )
-SELECT claimed.fence, claimed.attempts, now()::timestamptz AS claimed_at,
+SELECT claimed.fence, claimed.attempts,
     coalesce(now() - claimed.failing_since, interval '0')::interval AS failing_for, sqlc.embed(audits)
 FROM claimed JOIN audits ON audits.audit_id = claimed.audit_id;
 
--- name: StartAudit :exec
-UPDATE audits SET status = 'running', started_at = coalesce(started_at, now()) WHERE audit_id = @audit_id AND status IN ('queued', 'running');
+-- name: StartAudit :one
+UPDATE audits SET status = 'running', started_at = coalesce(started_at, now())
+WHERE audit_id = @audit_id AND status IN ('queued', 'running')
+RETURNING started_at;
 
 -- name: AuditJobObstacle :one
 -- Why a part could not be claimed, and how long the obstacle lasts at most.
@@ -116,8 +122,8 @@ UPDATE audit_jobs SET done_at = now(), until = to_timestamp(0) WHERE audit_id = 
 WITH deferred AS (
     UPDATE audit_jobs SET
         until = to_timestamp(0), available_at = now() + @delay::interval, announced_at = now() + @delay::interval,
-        announcements = announcements + 1,
-        failing_since = CASE WHEN @failing::boolean THEN coalesce(CASE WHEN @went_on::boolean THEN NULL ELSE failing_since END, now()) END
+        announcements = announcements + 1, attempts = CASE WHEN @failed::boolean THEN attempts ELSE 0 END,
+        failing_since = coalesce(CASE WHEN NOT @went_on::boolean THEN failing_since END, CASE WHEN @failing::boolean THEN now() END)
     WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no AND audit_jobs.fence = @fence AND done_at IS NULL
     RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.announcements, audit_jobs.available_at
 ), spent AS (
@@ -213,6 +219,19 @@ WITH unread AS (
 UPDATE audits SET phase = 'summary', error_reason = @reason, error_message = @message, teams_total = (SELECT count(*) FROM unread)
 WHERE audits.audit_id = @audit_id;
 
+-- name: AbandonTeams :one
+-- What is left of a part cannot be compared: its teams are unknown, and what was found of them before stays.
+WITH unread AS (
+    UPDATE audit_teams SET status = 'unknown', unread_reason = @reason, unread_message = @message
+    WHERE audit_teams.audit_id = @audit_id AND audit_teams.job_no = @job_no::integer AND audit_teams.status IS NULL
+    RETURNING audit_teams.team_id
+), unknown AS (
+    UPDATE teams SET sync_status = 'unknown', last_audit_id = @audit_id,
+        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+    FROM unread WHERE teams.team_id = unread.team_id
+)
+SELECT count(*) FROM unread;
+
 -- name: NextAuditTeams :many
 SELECT team_id FROM audit_teams WHERE audit_id = @audit_id AND team_id > @after ORDER BY team_id LIMIT @page_size;
 
@@ -242,7 +261,8 @@ WHERE audit_id = @audit_id;
 -- name: AuditTeams :many
 -- The teams of a part that are not compared yet, and the target teams that each may stand for.
 SELECT audit_teams.team_id, audit_teams.desired, coalesce(links.target_id, '')::text AS linked_to,
-    coalesce(teams.auto_reconcile, '')::text AS auto_reconcile,
+    coalesce(teams.auto_reconcile, '')::text AS auto_reconcile, teams.last_job_id, now()::timestamptz AS read_from,
+    coalesce(runs.finished_at > audits.started_at, false)::boolean AS run_since,
     ARRAY(
         SELECT target_teams.target_id FROM target_teams
         WHERE target_teams.target_id = links.target_id OR target_teams.target_id = audit_teams.desired->>'target_id'
@@ -252,6 +272,8 @@ SELECT audit_teams.team_id, audit_teams.desired, coalesce(links.target_id, '')::
 FROM audit_teams
 LEFT JOIN links ON links.team_id = audit_teams.team_id
 LEFT JOIN teams ON teams.team_id = audit_teams.team_id
+LEFT JOIN runs ON runs.job_id = teams.last_job_id
+JOIN audits ON audits.audit_id = audit_teams.audit_id
 WHERE audit_teams.audit_id = @audit_id AND audit_teams.job_no = @job_no::integer AND audit_teams.status IS NULL
 ORDER BY audit_teams.team_id;
 
@@ -273,14 +295,18 @@ ON CONFLICT (team_id) DO UPDATE SET
     sync_status = excluded.sync_status, last_audit_id = excluded.last_audit_id,
     sync_status_since = CASE WHEN teams.sync_status = excluded.sync_status THEN teams.sync_status_since ELSE now() END;
 
+-- name: LockTeams :many
+SELECT team_id, last_job_id, last_audit_id FROM teams WHERE team_id = any(@team_ids::text[]) ORDER BY team_id FOR UPDATE;
+
 -- name: OpenAuditTeams :one
 SELECT count(*) FROM audit_teams WHERE audit_id = @audit_id AND job_no = @job_no::integer AND status IS NULL;
 
--- name: CountAuditProgress :exec
+-- name: CountAuditProgress :execrows
+-- No row: the audit has ended meanwhile, or is to.
 UPDATE audits SET
     teams_done = teams_done + @teams, reads_done = reads_done + @reads, runs_started = runs_started + @runs,
     cortex_calls = cortex_calls + @cortex, pagerduty_calls = pagerduty_calls + @pagerduty
-WHERE audit_id = @audit_id;
+WHERE audit_id = @audit_id AND finished_at IS NULL AND canceled_by = '';
 
 -- name: CountAuditTeams :one
 SELECT count(*) AS teams,
@@ -297,9 +323,11 @@ WHERE audit_id = @audit_id AND unread_reason <> ''
 GROUP BY unread_reason ORDER BY count(*) DESC, unread_reason;
 
 -- name: OrphanTeams :many
--- Teams of the target that no team of the source stands for, nor may stand for.
+-- Teams of the target that no team of the source stands for, nor may stand for. What was seen first since the snapshot may be
+-- of a team that is not in it.
 SELECT target_id, name FROM target_teams
-WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
+WHERE first_seen_at <= (SELECT audits.teams_from FROM audits WHERE audits.audit_id = @audit_id)
+  AND NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.target_id = ''
     AND audit_teams.desired->>'name_key' = target_teams.name_key)
@@ -338,15 +366,23 @@ UPDATE teams SET auto_reconcile = @auto_reconcile WHERE team_id = @team_id;
 -- name: UnconcernedTeams :many
 -- Teams with findings that a whole audit has nothing to do with: the source does not declare them (any more), and nothing on
 -- the target stands for them.
-SELECT DISTINCT team_id FROM audit_findings
-WHERE status <> 'resolved' AND team_id <> ''
+SELECT DISTINCT audit_findings.team_id FROM audit_findings JOIN audits ON audits.audit_id = @audit_id
+WHERE audit_findings.status <> 'resolved' AND audit_findings.team_id <> '' AND audit_findings.last_seen_at < audits.started_at
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = audit_findings.team_id);
 
 -- name: ComparedTeams :many
 SELECT team_id FROM audit_teams WHERE audit_id = @audit_id AND status IS NOT NULL AND unread_reason = '';
 
 -- name: LoseTeams :exec
--- The whole source was read, and these are not in it: nobody can tell any more how they compare.
-UPDATE teams SET sync_status = 'unknown', sync_status_since = now(), last_audit_id = @audit_id::uuid
-WHERE sync_status <> 'unknown'
+-- The whole source was read, and these are not in it, nor were they read of since: nobody can tell any more how they compare.
+UPDATE teams SET sync_status = 'unknown', sync_status_since = now()
+FROM audits
+WHERE audits.audit_id = @audit_id AND teams.sync_status <> 'unknown'
+  AND coalesce(teams.source_read_at, to_timestamp(0)) < audits.started_at
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = teams.team_id);
+
+-- name: SaveAuditDetails :exec
+INSERT INTO audit_details (audit_id, details) VALUES (@audit_id, @details) ON CONFLICT (audit_id) DO NOTHING;
+
+-- name: GetAuditDetails :one
+SELECT details FROM audit_details WHERE audit_id = @audit_id;

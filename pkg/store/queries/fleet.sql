@@ -15,10 +15,11 @@ UPDATE fleet SET records_until = greatest(records_until, @until::timestamptz);
 UPDATE fleet SET full_read_at = greatest(full_read_at, @at::timestamptz);
 
 -- name: ListTargetTeams :exec
--- What the target lists. A team that is listed no more is gone, and everything known of it.
+-- What the target lists, whole. A team that is listed no more is gone, and everything known of it; one that a run saw just
+-- now may not be listed yet.
 WITH gone AS (
     DELETE FROM target_teams
-    WHERE @whole::boolean
+    WHERE coalesce(target_teams.met_at, to_timestamp(0)) < now() - @late::interval
       AND NOT EXISTS (SELECT FROM unnest(@target_ids::text[]) AS listed (target_id) WHERE listed.target_id = target_teams.target_id)
 )
 INSERT INTO target_teams (target_id, name, name_key, description)
@@ -42,7 +43,7 @@ WITH incoming AS (
         WHERE target_users.base_role <> incoming.base_role)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
     FROM changed WHERE target_teams.target_id = changed.target_id RETURNING target_teams.target_id
 )
 INSERT INTO target_users (user_id, email, email_key, name, base_role)
@@ -63,7 +64,7 @@ WITH gone AS (
     WHERE target_teams.target_id IN (SELECT target_members.target_id FROM target_members JOIN gone ON gone.user_id = target_members.user_id)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
     FROM held WHERE target_teams.target_id = held.target_id RETURNING target_teams.target_id
 )
 DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AND (SELECT count(*) FROM distrusted) IS NOT NULL;
@@ -80,9 +81,18 @@ SELECT target_id FROM target_teams ORDER BY target_id;
 
 -- name: DistrustTargets :exec
 -- Teams that the target's records name, and those that hold a user whom they name.
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
 WHERE target_teams.target_id = any(@target_ids::text[])
    OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any(@user_ids::text[]));
+
+-- name: DistrustWritten :exec
+-- Teams that runs of ours wrote to, unless somebody has seen them since.
+UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+FROM (SELECT unnest(@target_ids::text[]) AS target_id, unnest(@ats::timestamptz[]) AS at) AS written
+WHERE target_teams.target_id = written.target_id AND target_teams.members_at <= written.at;
+
+-- name: DistrustAll :exec
+UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1;
 
 -- name: DistrustUsers :exec
 -- Users whom the target's records name are other than they were, or gone: where they are not listed, they are asked for.
@@ -114,7 +124,7 @@ SELECT * FROM target_rotations WHERE target_id = any(@target_ids::text[]);
 SELECT * FROM target_users WHERE email_key = any(@email_keys::text[]) ORDER BY user_id;
 
 -- name: LockTargets :many
-SELECT target_id, members_at FROM target_teams WHERE target_id = any(@target_ids::text[]) ORDER BY target_id FOR UPDATE;
+SELECT target_id, version FROM target_teams WHERE target_id = any(@target_ids::text[]) ORDER BY target_id FOR UPDATE;
 
 -- name: SaveTargetMembers :exec
 WITH incoming AS (
@@ -128,7 +138,8 @@ ON CONFLICT (target_id, user_id) DO UPDATE SET role = excluded.role WHERE target
 
 -- name: TrustTargets :exec
 -- What was read before the team was last distrusted proves nothing. It is as old as the beginning of the read.
-UPDATE target_teams SET members_at = CASE WHEN distrusted_at >= @read_from::timestamptz THEN NULL ELSE @read_from END
+UPDATE target_teams SET
+    members_at = CASE WHEN distrusted_at >= @read_from::timestamptz THEN NULL ELSE @read_from END, version = version + 1
 WHERE target_id = any(@target_ids::text[]);
 
 -- name: KnowTarget :exec
@@ -136,17 +147,16 @@ WHERE target_id = any(@target_ids::text[]);
 INSERT INTO target_teams (target_id, name, name_key, description) VALUES (@target_id, @name, @name_key, @description)
 ON CONFLICT (target_id) DO UPDATE SET name = excluded.name, name_key = excluded.name_key, description = excluded.description;
 
--- name: ForgetTargets :exec
-DELETE FROM target_teams WHERE target_id = any(@target_ids::text[]);
-
 -- name: MirrorTarget :exec
--- A run has seen the team whole, as it left it.
+-- A run has seen the team whole, as it left it. Where somebody else has looked since the run began, or heard of a change, it is
+-- not known who saw it last.
 WITH team AS (
-    INSERT INTO target_teams AS old (target_id, name, name_key, description, members_at)
-    VALUES (@target_id, @name, @name_key, @description, now())
+    INSERT INTO target_teams AS old (target_id, name, name_key, description, members_at, met_at)
+    VALUES (@target_id, @name, @name_key, @description, now(), now())
     ON CONFLICT (target_id) DO UPDATE SET
         name = excluded.name, name_key = excluded.name_key, description = excluded.description,
-        members_at = CASE WHEN old.distrusted_at >= @read_from::timestamptz THEN NULL ELSE now() END
+        members_at = CASE WHEN greatest(old.distrusted_at, old.members_at) >= @read_from::timestamptz THEN NULL ELSE now() END,
+        met_at = now(), version = old.version + 1
     RETURNING target_id
 ), incoming AS (
     SELECT unnest(@user_ids::text[]) AS user_id, unnest(@roles::text[]) AS role

@@ -123,9 +123,9 @@ SELECT @queue, team_id, job_id || ':' || announcements, jsonb_build_object('job_
 FROM runs WHERE job_id = @job_id;
 
 -- name: TakeOutbox :many
--- Locked rows belong to another relay and are passed over.
+-- Locked rows belong to another relay and are passed over; so are those for queues that only newer programs know.
 SELECT id, queue, group_id, dedup_id, body, attributes FROM outbox
-WHERE available_at <= now()
+WHERE available_at <= now() AND queue = any(@queues::text[])
 ORDER BY available_at, id
 LIMIT @batch
 FOR UPDATE SKIP LOCKED;

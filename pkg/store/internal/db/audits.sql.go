@@ -13,6 +13,39 @@ import (
 	"github.com/google/uuid"
 )
 
+const abandonTeams = `-- name: AbandonTeams :one
+WITH unread AS (
+    UPDATE audit_teams SET status = 'unknown', unread_reason = $1, unread_message = $2
+    WHERE audit_teams.audit_id = $3 AND audit_teams.job_no = $4::integer AND audit_teams.status IS NULL
+    RETURNING audit_teams.team_id
+), unknown AS (
+    UPDATE teams SET sync_status = 'unknown', last_audit_id = $3,
+        sync_status_since = CASE WHEN sync_status = 'unknown' THEN sync_status_since ELSE now() END
+    FROM unread WHERE teams.team_id = unread.team_id
+)
+SELECT count(*) FROM unread
+`
+
+type AbandonTeamsParams struct {
+	Reason  string
+	Message string
+	AuditID uuid.UUID
+	JobNo   int32
+}
+
+// What is left of a part cannot be compared: its teams are unknown, and what was found of them before stays.
+func (q *Queries) AbandonTeams(ctx context.Context, arg AbandonTeamsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, abandonTeams,
+		arg.Reason,
+		arg.Message,
+		arg.AuditID,
+		arg.JobNo,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const addAuditCalls = `-- name: AddAuditCalls :exec
 UPDATE audits SET cortex_calls = cortex_calls + $1, pagerduty_calls = pagerduty_calls + $2 WHERE audit_id = $3
 `
@@ -106,7 +139,8 @@ func (q *Queries) AuditJobObstacle(ctx context.Context, arg AuditJobObstaclePara
 
 const auditTeams = `-- name: AuditTeams :many
 SELECT audit_teams.team_id, audit_teams.desired, coalesce(links.target_id, '')::text AS linked_to,
-    coalesce(teams.auto_reconcile, '')::text AS auto_reconcile,
+    coalesce(teams.auto_reconcile, '')::text AS auto_reconcile, teams.last_job_id, now()::timestamptz AS read_from,
+    coalesce(runs.finished_at > audits.started_at, false)::boolean AS run_since,
     ARRAY(
         SELECT target_teams.target_id FROM target_teams
         WHERE target_teams.target_id = links.target_id OR target_teams.target_id = audit_teams.desired->>'target_id'
@@ -116,6 +150,8 @@ SELECT audit_teams.team_id, audit_teams.desired, coalesce(links.target_id, '')::
 FROM audit_teams
 LEFT JOIN links ON links.team_id = audit_teams.team_id
 LEFT JOIN teams ON teams.team_id = audit_teams.team_id
+LEFT JOIN runs ON runs.job_id = teams.last_job_id
+JOIN audits ON audits.audit_id = audit_teams.audit_id
 WHERE audit_teams.audit_id = $1 AND audit_teams.job_no = $2::integer AND audit_teams.status IS NULL
 ORDER BY audit_teams.team_id
 `
@@ -130,6 +166,9 @@ type AuditTeamsRow struct {
 	Desired       json.RawMessage
 	LinkedTo      string
 	AutoReconcile string
+	LastJobID     uuid.NullUUID
+	ReadFrom      time.Time
+	RunSince      bool
 	Targets       []string
 }
 
@@ -148,6 +187,9 @@ func (q *Queries) AuditTeams(ctx context.Context, arg AuditTeamsParams) ([]Audit
 			&i.Desired,
 			&i.LinkedTo,
 			&i.AutoReconcile,
+			&i.LastJobID,
+			&i.ReadFrom,
+			&i.RunSince,
 			&i.Targets,
 		); err != nil {
 			return nil, err
@@ -173,7 +215,7 @@ WITH job AS (
     FROM job WHERE audit_jobs.audit_id = job.audit_id AND audit_jobs.job_no = job.job_no
     RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.owner, audit_jobs.fence, audit_jobs.until, audit_jobs.attempts, audit_jobs.failing_since, audit_jobs.available_at, audit_jobs.announced_at, audit_jobs.announcements, audit_jobs.done_at
 )
-SELECT claimed.fence, claimed.attempts, now()::timestamptz AS claimed_at,
+SELECT claimed.fence, claimed.attempts,
     coalesce(now() - claimed.failing_since, interval '0')::interval AS failing_for, audits.audit_id, audits.schedule_id, audits.tick_at, audits.status, audits.phase, audits.requested_by, audits.request, audits.trace, audits.read, audits.read_reason, audits.listed, audits.users_listed, audits.scan_after, audits.teams_total, audits.teams_done, audits.reads_total, audits.reads_done, audits.cortex_calls, audits.pagerduty_calls, audits.runs_started, audits.canceled_by, audits.report, audits.summary, audits.error_reason, audits.error_message, audits.created_at, audits.started_at, audits.teams_from, audits.finished_at
 FROM claimed JOIN audits ON audits.audit_id = claimed.audit_id
 `
@@ -188,7 +230,6 @@ type ClaimAuditJobParams struct {
 type ClaimAuditJobRow struct {
 	Fence      int64
 	Attempts   int32
-	ClaimedAt  time.Time
 	FailingFor time.Duration
 	Audit      Audit
 }
@@ -205,7 +246,6 @@ func (q *Queries) ClaimAuditJob(ctx context.Context, arg ClaimAuditJobParams) (C
 	err := row.Scan(
 		&i.Fence,
 		&i.Attempts,
-		&i.ClaimedAt,
 		&i.FailingFor,
 		&i.Audit.AuditID,
 		&i.Audit.ScheduleID,
@@ -273,11 +313,11 @@ func (q *Queries) ComparedTeams(ctx context.Context, auditID uuid.UUID) ([]strin
 	return items, nil
 }
 
-const countAuditProgress = `-- name: CountAuditProgress :exec
+const countAuditProgress = `-- name: CountAuditProgress :execrows
 UPDATE audits SET
     teams_done = teams_done + $1, reads_done = reads_done + $2, runs_started = runs_started + $3,
     cortex_calls = cortex_calls + $4, pagerduty_calls = pagerduty_calls + $5
-WHERE audit_id = $6
+WHERE audit_id = $6 AND finished_at IS NULL AND canceled_by = ''
 `
 
 type CountAuditProgressParams struct {
@@ -289,8 +329,9 @@ type CountAuditProgressParams struct {
 	AuditID   uuid.UUID
 }
 
-func (q *Queries) CountAuditProgress(ctx context.Context, arg CountAuditProgressParams) error {
-	_, err := q.db.Exec(ctx, countAuditProgress,
+// No row: the audit has ended meanwhile, or is to.
+func (q *Queries) CountAuditProgress(ctx context.Context, arg CountAuditProgressParams) (int64, error) {
+	result, err := q.db.Exec(ctx, countAuditProgress,
 		arg.Teams,
 		arg.Reads,
 		arg.Runs,
@@ -298,7 +339,10 @@ func (q *Queries) CountAuditProgress(ctx context.Context, arg CountAuditProgress
 		arg.Pagerduty,
 		arg.AuditID,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const countAuditTeams = `-- name: CountAuditTeams :one
@@ -334,16 +378,27 @@ func (q *Queries) CountAuditTeams(ctx context.Context, auditID uuid.UUID) (Count
 	return i, err
 }
 
+const countUnfinishedAudits = `-- name: CountUnfinishedAudits :one
+SELECT count(*) FROM audits WHERE finished_at IS NULL
+`
+
+func (q *Queries) CountUnfinishedAudits(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, countUnfinishedAudits)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const deferAuditJob = `-- name: DeferAuditJob :exec
 WITH deferred AS (
     UPDATE audit_jobs SET
         until = to_timestamp(0), available_at = now() + $2::interval, announced_at = now() + $2::interval,
-        announcements = announcements + 1,
-        failing_since = CASE WHEN $3::boolean THEN coalesce(CASE WHEN $4::boolean THEN NULL ELSE failing_since END, now()) END
-    WHERE audit_jobs.audit_id = $5 AND audit_jobs.job_no = $6 AND audit_jobs.fence = $7 AND done_at IS NULL
+        announcements = announcements + 1, attempts = CASE WHEN $3::boolean THEN attempts ELSE 0 END,
+        failing_since = coalesce(CASE WHEN NOT $4::boolean THEN failing_since END, CASE WHEN $5::boolean THEN now() END)
+    WHERE audit_jobs.audit_id = $6 AND audit_jobs.job_no = $7 AND audit_jobs.fence = $8 AND done_at IS NULL
     RETURNING audit_jobs.audit_id, audit_jobs.job_no, audit_jobs.announcements, audit_jobs.available_at
 ), spent AS (
-    UPDATE audits SET cortex_calls = audits.cortex_calls + $8::integer, pagerduty_calls = audits.pagerduty_calls + $9::integer
+    UPDATE audits SET cortex_calls = audits.cortex_calls + $9::integer, pagerduty_calls = audits.pagerduty_calls + $10::integer
     FROM deferred WHERE audits.audit_id = deferred.audit_id
 )
 INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
@@ -355,8 +410,9 @@ FROM deferred JOIN audits ON audits.audit_id = deferred.audit_id
 type DeferAuditJobParams struct {
 	Queue     string
 	Delay     time.Duration
-	Failing   bool
+	Failed    bool
 	WentOn    bool
+	Failing   bool
 	AuditID   uuid.UUID
 	JobNo     int32
 	Fence     int64
@@ -370,8 +426,9 @@ func (q *Queries) DeferAuditJob(ctx context.Context, arg DeferAuditJobParams) er
 	_, err := q.db.Exec(ctx, deferAuditJob,
 		arg.Queue,
 		arg.Delay,
-		arg.Failing,
+		arg.Failed,
 		arg.WentOn,
+		arg.Failing,
 		arg.AuditID,
 		arg.JobNo,
 		arg.Fence,
@@ -397,13 +454,14 @@ func (q *Queries) EndAuditJob(ctx context.Context, arg EndAuditJobParams) error 
 
 const endedAudits = `-- name: EndedAudits :many
 SELECT audit_id, report, finished_at FROM audits
-WHERE schedule_id = $1 AND audit_id < $2::uuid AND status IN ('succeeded', 'incomplete', 'failed') AND report IS NOT NULL
+WHERE schedule_id = $1 AND ($1 <> '' OR request->'scope' = $2::jsonb) AND audit_id < $3::uuid AND status IN ('succeeded', 'incomplete', 'failed') AND report IS NOT NULL
 ORDER BY audit_id DESC
-LIMIT $3
+LIMIT $4
 `
 
 type EndedAuditsParams struct {
 	ScheduleID string
+	Scope      json.RawMessage
 	Before     uuid.UUID
 	PageSize   int32
 }
@@ -414,9 +472,14 @@ type EndedAuditsRow struct {
 	FinishedAt *time.Time
 }
 
-// The reports of audits of a schedule (or of those that were asked for) that came to an end, the newest first.
+// The reports of audits of a schedule (or of those that were asked for, of the same scope) that came to an end, the newest first.
 func (q *Queries) EndedAudits(ctx context.Context, arg EndedAuditsParams) ([]EndedAuditsRow, error) {
-	rows, err := q.db.Query(ctx, endedAudits, arg.ScheduleID, arg.Before, arg.PageSize)
+	rows, err := q.db.Query(ctx, endedAudits,
+		arg.ScheduleID,
+		arg.Scope,
+		arg.Before,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -562,6 +625,17 @@ func (q *Queries) GetAudit(ctx context.Context, auditID uuid.UUID) (Audit, error
 		&i.FinishedAt,
 	)
 	return i, err
+}
+
+const getAuditDetails = `-- name: GetAuditDetails :one
+SELECT details FROM audit_details WHERE audit_id = $1
+`
+
+func (q *Queries) GetAuditDetails(ctx context.Context, auditID uuid.UUID) (json.RawMessage, error) {
+	row := q.db.QueryRow(ctx, getAuditDetails, auditID)
+	var details json.RawMessage
+	err := row.Scan(&details)
+	return details, err
 }
 
 const handOutTeams = `-- name: HandOutTeams :exec
@@ -920,13 +994,45 @@ func (q *Queries) LockIdleAudit(ctx context.Context, auditID uuid.UUID) (Audit, 
 	return i, err
 }
 
+const lockTeams = `-- name: LockTeams :many
+SELECT team_id, last_job_id, last_audit_id FROM teams WHERE team_id = any($1::text[]) ORDER BY team_id FOR UPDATE
+`
+
+type LockTeamsRow struct {
+	TeamID      string
+	LastJobID   uuid.NullUUID
+	LastAuditID uuid.NullUUID
+}
+
+func (q *Queries) LockTeams(ctx context.Context, teamIds []string) ([]LockTeamsRow, error) {
+	rows, err := q.db.Query(ctx, lockTeams, teamIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LockTeamsRow{}
+	for rows.Next() {
+		var i LockTeamsRow
+		if err := rows.Scan(&i.TeamID, &i.LastJobID, &i.LastAuditID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const loseTeams = `-- name: LoseTeams :exec
-UPDATE teams SET sync_status = 'unknown', sync_status_since = now(), last_audit_id = $1::uuid
-WHERE sync_status <> 'unknown'
+UPDATE teams SET sync_status = 'unknown', sync_status_since = now()
+FROM audits
+WHERE audits.audit_id = $1 AND teams.sync_status <> 'unknown'
+  AND coalesce(teams.source_read_at, to_timestamp(0)) < audits.started_at
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = teams.team_id)
 `
 
-// The whole source was read, and these are not in it: nobody can tell any more how they compare.
+// The whole source was read, and these are not in it, nor were they read of since: nobody can tell any more how they compare.
 func (q *Queries) LoseTeams(ctx context.Context, auditID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, loseTeams, auditID)
 	return err
@@ -997,7 +1103,8 @@ func (q *Queries) OpenAuditTeams(ctx context.Context, arg OpenAuditTeamsParams) 
 
 const orphanTeams = `-- name: OrphanTeams :many
 SELECT target_id, name FROM target_teams
-WHERE NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
+WHERE first_seen_at <= (SELECT audits.teams_from FROM audits WHERE audits.audit_id = $1)
+  AND NOT EXISTS (SELECT FROM links WHERE links.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.target_id = target_teams.target_id)
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.target_id = ''
     AND audit_teams.desired->>'name_key' = target_teams.name_key)
@@ -1010,7 +1117,8 @@ type OrphanTeamsRow struct {
 	Name     string
 }
 
-// Teams of the target that no team of the source stands for, nor may stand for.
+// Teams of the target that no team of the source stands for, nor may stand for. What was seen first since the snapshot may be
+// of a team that is not in it.
 func (q *Queries) OrphanTeams(ctx context.Context, auditID uuid.UUID) ([]OrphanTeamsRow, error) {
 	rows, err := q.db.Query(ctx, orphanTeams, auditID)
 	if err != nil {
@@ -1074,6 +1182,20 @@ func (q *Queries) RenewAuditJob(ctx context.Context, arg RenewAuditJobParams) (i
 	var fence int64
 	err := row.Scan(&fence)
 	return fence, err
+}
+
+const saveAuditDetails = `-- name: SaveAuditDetails :exec
+INSERT INTO audit_details (audit_id, details) VALUES ($1, $2) ON CONFLICT (audit_id) DO NOTHING
+`
+
+type SaveAuditDetailsParams struct {
+	AuditID uuid.UUID
+	Details json.RawMessage
+}
+
+func (q *Queries) SaveAuditDetails(ctx context.Context, arg SaveAuditDetailsParams) error {
+	_, err := q.db.Exec(ctx, saveAuditDetails, arg.AuditID, arg.Details)
+	return err
 }
 
 const setAutoReconcile = `-- name: SetAutoReconcile :execrows
@@ -1218,13 +1340,17 @@ func (q *Queries) StageVanished(ctx context.Context, arg StageVanishedParams) er
 	return err
 }
 
-const startAudit = `-- name: StartAudit :exec
-UPDATE audits SET status = 'running', started_at = coalesce(started_at, now()) WHERE audit_id = $1 AND status IN ('queued', 'running')
+const startAudit = `-- name: StartAudit :one
+UPDATE audits SET status = 'running', started_at = coalesce(started_at, now())
+WHERE audit_id = $1 AND status IN ('queued', 'running')
+RETURNING started_at
 `
 
-func (q *Queries) StartAudit(ctx context.Context, auditID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, startAudit, auditID)
-	return err
+func (q *Queries) StartAudit(ctx context.Context, auditID uuid.UUID) (*time.Time, error) {
+	row := q.db.QueryRow(ctx, startAudit, auditID)
+	var started_at *time.Time
+	err := row.Scan(&started_at)
+	return started_at, err
 }
 
 const tellAudit = `-- name: TellAudit :exec
@@ -1237,8 +1363,8 @@ func (q *Queries) TellAudit(ctx context.Context, auditID string) error {
 }
 
 const unconcernedTeams = `-- name: UnconcernedTeams :many
-SELECT DISTINCT team_id FROM audit_findings
-WHERE status <> 'resolved' AND team_id <> ''
+SELECT DISTINCT audit_findings.team_id FROM audit_findings JOIN audits ON audits.audit_id = $1
+WHERE audit_findings.status <> 'resolved' AND audit_findings.team_id <> '' AND audit_findings.last_seen_at < audits.started_at
   AND NOT EXISTS (SELECT FROM audit_teams WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = audit_findings.team_id)
 `
 
@@ -1265,7 +1391,7 @@ func (q *Queries) UnconcernedTeams(ctx context.Context, auditID uuid.UUID) ([]st
 }
 
 const unfinishedAudit = `-- name: UnfinishedAudit :one
-SELECT audit_id FROM audits WHERE schedule_id = $1 AND finished_at IS NULL ORDER BY audit_id DESC LIMIT 1
+SELECT audit_id FROM audits WHERE schedule_id = $1 AND finished_at IS NULL AND canceled_by = '' ORDER BY audit_id DESC LIMIT 1
 `
 
 // The audit of a schedule that is under way.
@@ -1277,20 +1403,19 @@ func (q *Queries) UnfinishedAudit(ctx context.Context, scheduleID string) (uuid.
 }
 
 const unfinishedAudits = `-- name: UnfinishedAudits :many
-SELECT audit_id, phase, canceled_by,
-    (phase = 'teams' AND NOT EXISTS (
-        SELECT FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id AND audit_jobs.done_at IS NULL
-    ))::boolean AS compared
-FROM audits WHERE finished_at IS NULL ORDER BY audit_id LIMIT 100
+SELECT audit_id, (phase = 'scan' AND canceled_by = '')::boolean AS scan
+FROM audits
+WHERE finished_at IS NULL AND (canceled_by <> '' OR phase IN ('scan', 'summary') OR phase = 'teams' AND NOT EXISTS (
+    SELECT FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id AND audit_jobs.done_at IS NULL))
+ORDER BY audit_id LIMIT 100
 `
 
 type UnfinishedAuditsRow struct {
-	AuditID    uuid.UUID
-	Phase      string
-	CanceledBy string
-	Compared   bool
+	AuditID uuid.UUID
+	Scan    bool
 }
 
+// Audits that wait for somebody who works on no part of them.
 func (q *Queries) UnfinishedAudits(ctx context.Context) ([]UnfinishedAuditsRow, error) {
 	rows, err := q.db.Query(ctx, unfinishedAudits)
 	if err != nil {
@@ -1300,12 +1425,7 @@ func (q *Queries) UnfinishedAudits(ctx context.Context) ([]UnfinishedAuditsRow, 
 	items := []UnfinishedAuditsRow{}
 	for rows.Next() {
 		var i UnfinishedAuditsRow
-		if err := rows.Scan(
-			&i.AuditID,
-			&i.Phase,
-			&i.CanceledBy,
-			&i.Compared,
-		); err != nil {
+		if err := rows.Scan(&i.AuditID, &i.Scan); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -11,8 +11,17 @@ import (
 	"time"
 )
 
+const distrustAll = `-- name: DistrustAll :exec
+UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+`
+
+func (q *Queries) DistrustAll(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, distrustAll)
+	return err
+}
+
 const distrustTargets = `-- name: DistrustTargets :exec
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
 WHERE target_teams.target_id = any($1::text[])
    OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any($2::text[]))
 `
@@ -35,6 +44,23 @@ DELETE FROM target_users WHERE user_id = any($1::text[])
 // Users whom the target's records name are other than they were, or gone: where they are not listed, they are asked for.
 func (q *Queries) DistrustUsers(ctx context.Context, userIds []string) error {
 	_, err := q.db.Exec(ctx, distrustUsers, userIds)
+	return err
+}
+
+const distrustWritten = `-- name: DistrustWritten :exec
+UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+FROM (SELECT unnest($1::text[]) AS target_id, unnest($2::timestamptz[]) AS at) AS written
+WHERE target_teams.target_id = written.target_id AND target_teams.members_at <= written.at
+`
+
+type DistrustWrittenParams struct {
+	TargetIds []string
+	Ats       []time.Time
+}
+
+// Teams that runs of ours wrote to, unless somebody has seen them since.
+func (q *Queries) DistrustWritten(ctx context.Context, arg DistrustWrittenParams) error {
+	_, err := q.db.Exec(ctx, distrustWritten, arg.TargetIds, arg.Ats)
 	return err
 }
 
@@ -95,7 +121,7 @@ WITH gone AS (
     WHERE target_teams.target_id IN (SELECT target_members.target_id FROM target_members JOIN gone ON gone.user_id = target_members.user_id)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
     FROM held WHERE target_teams.target_id = held.target_id RETURNING target_teams.target_id
 )
 DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AND (SELECT count(*) FROM distrusted) IS NOT NULL
@@ -104,15 +130,6 @@ DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AN
 // Users who are listed no more are gone; the teams that held them are to be read.
 func (q *Queries) ForgetTargetUsers(ctx context.Context, userIds []string) error {
 	_, err := q.db.Exec(ctx, forgetTargetUsers, userIds)
-	return err
-}
-
-const forgetTargets = `-- name: ForgetTargets :exec
-DELETE FROM target_teams WHERE target_id = any($1::text[])
-`
-
-func (q *Queries) ForgetTargets(ctx context.Context, targetIds []string) error {
-	_, err := q.db.Exec(ctx, forgetTargets, targetIds)
 	return err
 }
 
@@ -232,7 +249,7 @@ func (q *Queries) KnownRotations(ctx context.Context, targetIds []string) ([]Tar
 }
 
 const knownTargets = `-- name: KnownTargets :many
-SELECT target_teams.target_id, target_teams.name, target_teams.name_key, target_teams.description, target_teams.members_at, target_teams.distrusted_at, coalesce(links.team_id, '')::text AS linked_to FROM target_teams
+SELECT target_teams.target_id, target_teams.name, target_teams.name_key, target_teams.description, target_teams.members_at, target_teams.distrusted_at, target_teams.version, target_teams.first_seen_at, target_teams.met_at, coalesce(links.team_id, '')::text AS linked_to FROM target_teams
 LEFT JOIN links ON links.target_id = target_teams.target_id
 WHERE target_teams.target_id = any($1::text[])
 `
@@ -244,6 +261,9 @@ type KnownTargetsRow struct {
 	Description  string
 	MembersAt    *time.Time
 	DistrustedAt time.Time
+	Version      int64
+	FirstSeenAt  time.Time
+	MetAt        *time.Time
 	LinkedTo     string
 }
 
@@ -263,6 +283,9 @@ func (q *Queries) KnownTargets(ctx context.Context, targetIds []string) ([]Known
 			&i.Description,
 			&i.MembersAt,
 			&i.DistrustedAt,
+			&i.Version,
+			&i.FirstSeenAt,
+			&i.MetAt,
 			&i.LinkedTo,
 		); err != nil {
 			return nil, err
@@ -278,7 +301,7 @@ func (q *Queries) KnownTargets(ctx context.Context, targetIds []string) ([]Known
 const listTargetTeams = `-- name: ListTargetTeams :exec
 WITH gone AS (
     DELETE FROM target_teams
-    WHERE $5::boolean
+    WHERE coalesce(target_teams.met_at, to_timestamp(0)) < now() - $5::interval
       AND NOT EXISTS (SELECT FROM unnest($1::text[]) AS listed (target_id) WHERE listed.target_id = target_teams.target_id)
 )
 INSERT INTO target_teams (target_id, name, name_key, description)
@@ -293,17 +316,18 @@ type ListTargetTeamsParams struct {
 	Names        []string
 	NameKeys     []string
 	Descriptions []string
-	Whole        bool
+	Late         time.Duration
 }
 
-// What the target lists. A team that is listed no more is gone, and everything known of it.
+// What the target lists, whole. A team that is listed no more is gone, and everything known of it; one that a run saw just
+// now may not be listed yet.
 func (q *Queries) ListTargetTeams(ctx context.Context, arg ListTargetTeamsParams) error {
 	_, err := q.db.Exec(ctx, listTargetTeams,
 		arg.TargetIds,
 		arg.Names,
 		arg.NameKeys,
 		arg.Descriptions,
-		arg.Whole,
+		arg.Late,
 	)
 	return err
 }
@@ -319,12 +343,12 @@ func (q *Queries) LockFleet(ctx context.Context) error {
 }
 
 const lockTargets = `-- name: LockTargets :many
-SELECT target_id, members_at FROM target_teams WHERE target_id = any($1::text[]) ORDER BY target_id FOR UPDATE
+SELECT target_id, version FROM target_teams WHERE target_id = any($1::text[]) ORDER BY target_id FOR UPDATE
 `
 
 type LockTargetsRow struct {
-	TargetID  string
-	MembersAt *time.Time
+	TargetID string
+	Version  int64
 }
 
 func (q *Queries) LockTargets(ctx context.Context, targetIds []string) ([]LockTargetsRow, error) {
@@ -336,7 +360,7 @@ func (q *Queries) LockTargets(ctx context.Context, targetIds []string) ([]LockTa
 	items := []LockTargetsRow{}
 	for rows.Next() {
 		var i LockTargetsRow
-		if err := rows.Scan(&i.TargetID, &i.MembersAt); err != nil {
+		if err := rows.Scan(&i.TargetID, &i.Version); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -349,11 +373,12 @@ func (q *Queries) LockTargets(ctx context.Context, targetIds []string) ([]LockTa
 
 const mirrorTarget = `-- name: MirrorTarget :exec
 WITH team AS (
-    INSERT INTO target_teams AS old (target_id, name, name_key, description, members_at)
-    VALUES ($1, $2, $3, $4, now())
+    INSERT INTO target_teams AS old (target_id, name, name_key, description, members_at, met_at)
+    VALUES ($1, $2, $3, $4, now(), now())
     ON CONFLICT (target_id) DO UPDATE SET
         name = excluded.name, name_key = excluded.name_key, description = excluded.description,
-        members_at = CASE WHEN old.distrusted_at >= $5::timestamptz THEN NULL ELSE now() END
+        members_at = CASE WHEN greatest(old.distrusted_at, old.members_at) >= $5::timestamptz THEN NULL ELSE now() END,
+        met_at = now(), version = old.version + 1
     RETURNING target_id
 ), incoming AS (
     SELECT unnest($6::text[]) AS user_id, unnest($7::text[]) AS role
@@ -375,7 +400,8 @@ type MirrorTargetParams struct {
 	Roles       []string
 }
 
-// A run has seen the team whole, as it left it.
+// A run has seen the team whole, as it left it. Where somebody else has looked since the run began, or heard of a change, it is
+// not known who saw it last.
 func (q *Queries) MirrorTarget(ctx context.Context, arg MirrorTargetParams) error {
 	_, err := q.db.Exec(ctx, mirrorTarget,
 		arg.TargetID,
@@ -487,7 +513,7 @@ WITH incoming AS (
         WHERE target_users.base_role <> incoming.base_role)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
     FROM changed WHERE target_teams.target_id = changed.target_id RETURNING target_teams.target_id
 )
 INSERT INTO target_users (user_id, email, email_key, name, base_role)
@@ -559,7 +585,8 @@ func (q *Queries) TargetIDs(ctx context.Context) ([]string, error) {
 }
 
 const trustTargets = `-- name: TrustTargets :exec
-UPDATE target_teams SET members_at = CASE WHEN distrusted_at >= $1::timestamptz THEN NULL ELSE $1 END
+UPDATE target_teams SET
+    members_at = CASE WHEN distrusted_at >= $1::timestamptz THEN NULL ELSE $1 END, version = version + 1
 WHERE target_id = any($2::text[])
 `
 

@@ -43,6 +43,11 @@ type Audit struct {
 	FinishedAt     *time.Time
 }
 
+type AuditDetail struct {
+	AuditID uuid.UUID
+	Details json.RawMessage
+}
+
 type AuditFinding struct {
 	FindingID         uuid.UUID
 	TeamID            string
@@ -292,6 +297,9 @@ type TargetTeam struct {
 	Description  string
 	MembersAt    *time.Time
 	DistrustedAt time.Time
+	Version      int64
+	FirstSeenAt  time.Time
+	MetAt        *time.Time
 }
 
 type TargetUser struct {

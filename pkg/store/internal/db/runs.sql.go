@@ -636,11 +636,16 @@ func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (RenewLe
 
 const takeOutbox = `-- name: TakeOutbox :many
 SELECT id, queue, group_id, dedup_id, body, attributes FROM outbox
-WHERE available_at <= now()
+WHERE available_at <= now() AND queue = any($1::text[])
 ORDER BY available_at, id
-LIMIT $1
+LIMIT $2
 FOR UPDATE SKIP LOCKED
 `
+
+type TakeOutboxParams struct {
+	Queues []string
+	Batch  int32
+}
 
 type TakeOutboxRow struct {
 	ID         int64
@@ -651,9 +656,9 @@ type TakeOutboxRow struct {
 	Attributes json.RawMessage
 }
 
-// Locked rows belong to another relay and are passed over.
-func (q *Queries) TakeOutbox(ctx context.Context, batch int32) ([]TakeOutboxRow, error) {
-	rows, err := q.db.Query(ctx, takeOutbox, batch)
+// Locked rows belong to another relay and are passed over; so are those for queues that only newer programs know.
+func (q *Queries) TakeOutbox(ctx context.Context, arg TakeOutboxParams) ([]TakeOutboxRow, error) {
+	rows, err := q.db.Query(ctx, takeOutbox, arg.Queues, arg.Batch)
 	if err != nil {
 		return nil, err
 	}

@@ -124,8 +124,8 @@ func (r *rig) snapshot(id uuid.UUID, teams int) {
 	}
 	require.NoError(r.t, job.Restage(ctx))
 	require.NoError(r.t, job.Stage(ctx, desired))
-	require.NoError(r.t, job.Changed(ctx, time.Now(), nil, nil, nil))
-	require.NoError(r.t, job.ListTargets(ctx, listed, true))
+	require.NoError(r.t, job.Changed(ctx, store.Records{Until: time.Now()}))
+	require.NoError(r.t, job.ListTargets(ctx, listed))
 	require.NoError(r.t, job.EndSnapshot(ctx, store.Snapshot{
 		Read: audit.Full, TargetsListed: true, UsersListed: true, Teams: teams, Members: teams, Calls: store.Calls{Cortex: 1, PagerDuty: 2},
 	}))

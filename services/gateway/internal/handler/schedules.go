@@ -9,6 +9,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
@@ -19,6 +20,7 @@ import (
 type ScheduleStore interface {
 	Schedule(ctx context.Context, id string) (store.Schedule, error)
 	Audits(context.Context, store.AuditFilter) ([]store.Audit, error)
+	AuditReport(ctx context.Context, a store.Audit) (*notice.AuditFinished, error)
 }
 
 // Schedules serves ScheduleService by asking the audit-scheduler, and the notifier how a notice would look.
@@ -74,6 +76,9 @@ func (s *Schedules) DeleteSchedule(ctx context.Context, request *nthlayerv1.Dele
 
 // TriggerSchedule starts its audit now.
 func (s *Schedules) TriggerSchedule(ctx context.Context, request *nthlayerv1.TriggerScheduleRequest) (*nthlayerv1.TriggerScheduleResponse, error) {
+	if err := s.mayEnforce(ctx, request.GetScheduleId()); err != nil {
+		return nil, err
+	}
 	return forward(ctx, request, s.Scheduler.TriggerSchedule)
 }
 
@@ -84,12 +89,24 @@ func (s *Schedules) PauseSchedule(ctx context.Context, request *nthlayerv1.Pause
 
 // ResumeSchedule lets it tick again.
 func (s *Schedules) ResumeSchedule(ctx context.Context, request *nthlayerv1.ResumeScheduleRequest) (*nthlayerv1.Schedule, error) {
+	if err := s.mayEnforce(ctx, request.GetScheduleId()); err != nil {
+		return nil, err
+	}
 	return forward(ctx, request, s.Scheduler.ResumeSchedule)
 }
 
 // ListNextRuns gives its next ticks.
 func (s *Schedules) ListNextRuns(ctx context.Context, request *nthlayerv1.ListNextRunsRequest) (*nthlayerv1.ListNextRunsResponse, error) {
 	return forward(ctx, request, s.Scheduler.ListNextRuns)
+}
+
+// mayEnforce keeps those from letting a schedule enforce who may not have teams reconciled.
+func (s *Schedules) mayEnforce(ctx context.Context, id string) error {
+	schedule, err := s.Store.Schedule(ctx, id)
+	if err != nil {
+		return err
+	}
+	return mayEnforce(ctx, schedule.Settings.AutoReconcile)
 }
 
 // PreviewSchedule shows what would be told of the schedule's last audit that came to an end, and to whom.
@@ -102,12 +119,16 @@ func (s *Schedules) PreviewSchedule(ctx context.Context, request *nthlayerv1.Pre
 	if err != nil {
 		return nil, err
 	}
-	payload, err := json.Marshal(last.Report)
+	report, err := s.Store.AuditReport(ctx, last)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := json.Marshal(report)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "the notice cannot be written", err)
 	}
 	response := &nthlayerv1.PreviewScheduleResponse{AuditId: last.AuditID.String()}
-	response.WouldTell, response.Why = audit.Tells(schedule.Settings.Notify, *last.Report)
+	response.WouldTell, response.Why = audit.Tells(schedule.Settings.Notify, *report)
 	for _, to := range schedule.Settings.Request().Recipients() {
 		shown, err := s.Notifier.PreviewNotice(ctx, &internalv1.PreviewNoticeRequest{Medium: to.Medium, To: to.Channel, Payload: payload})
 		if err != nil {

@@ -71,7 +71,7 @@ func (s *system) snapshot(id string, teams int) {
 		listed = append(listed, store.TargetTeam{ID: "P" + name, Name: name})
 	}
 	require.NoError(s.t, job.Stage(ctx, desired))
-	require.NoError(s.t, job.ListTargets(ctx, listed, true))
+	require.NoError(s.t, job.ListTargets(ctx, listed))
 	require.NoError(s.t, job.EndSnapshot(ctx, store.Snapshot{Read: audit.Full, TargetsListed: true, UsersListed: true, Teams: teams, Calls: store.Calls{Cortex: 1}}))
 	_, err = s.db.HandOut(ctx, uuid.MustParse(id), 1000, 2)
 	require.NoError(s.t, err)
@@ -148,6 +148,8 @@ func TestAccess_EachRole_MayWhatItShall(t *testing.T) {
 	scheduler := &scheduler{}
 	s := startAmong(t, peers{scheduler: scheduler.register})
 	require.NoError(t, s.db.Declare(t.Context(), []ownership.Desired{{TeamID: "payments"}}))
+	_, err := s.db.CreateSchedule(t.Context(), "nightly", store.ScheduleSettings{Cron: "@daily"}, time.Now().Add(time.Hour), "alice")
+	require.NoError(t, err)
 	nobody := uuid.NewString()
 	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	const everybody, operators, admins = 0, 1, 2
@@ -163,7 +165,7 @@ func TestAccess_EachRole_MayWhatItShall(t *testing.T) {
 		{"GET", "/v1/schedules", "", everybody, 200},
 		{"GET", "/v1/schedules/nightly", "", everybody, 200},
 		{"GET", "/v1/schedules/nightly/next-runs", "", everybody, 200},
-		{"GET", "/v1/schedules/nightly/preview", "", everybody, 404},
+		{"GET", "/v1/schedules/nightly/preview", "", everybody, 400}, // it has no audit yet
 
 		{"POST", "/v1/audits", `{}`, operators, 202},
 		{"POST", "/v1/audits", `{"auto_reconcile":"enforce"}`, operators, 202},
@@ -202,6 +204,15 @@ func TestEnforce_WithoutTheRightToReconcile_IsRefused(t *testing.T) {
 	scheduler := &scheduler{}
 	s := startAmong(t, peers{scheduler: scheduler.register})
 	require.NoError(t, s.db.Declare(t.Context(), []ownership.Desired{{TeamID: "payments"}}))
+	_, err := s.db.CreateSchedule(t.Context(), "enforcing", store.ScheduleSettings{Cron: "@daily", AutoReconcile: "enforce"}, time.Now().Add(time.Hour), "alice")
+	require.NoError(t, err)
+	for _, verb := range []string{"trigger", "resume"} {
+		path, scope := "/v1/schedules/enforcing:"+verb, "nthlayer/schedules."+verb
+		status, body, _ := s.call(t, "POST", path, s.token("bob", scope), `{}`)
+		require.Equal(t, http.StatusForbidden, status, body)
+		status, body, _ = s.call(t, "POST", path, s.token("bob", scope, "nthlayer/teams.reconcile"), `{}`)
+		require.Equal(t, http.StatusOK, status, body)
+	}
 	for _, r := range []struct{ method, path, action, body string }{
 		{"POST", "/v1/audits", "audits.start", `{"auto_reconcile":"%s"}`},
 		{"POST", "/v1/schedules", "schedules.create", `{"schedule_id":"x","settings":{"cron":"@daily","auto_reconcile":"%s"}}`},
@@ -220,7 +231,7 @@ func TestEnforce_WithoutTheRightToReconcile_IsRefused(t *testing.T) {
 	for _, asked := range scheduler.asked() {
 		require.Equal(t, "bob", asked.who)
 	}
-	require.Len(t, scheduler.asked(), 4, "what was refused did not get there")
+	require.Len(t, scheduler.asked(), 6, "what was refused did not get there")
 }
 
 func TestWatchAudit_StreamsUpToTheEnd(t *testing.T) {

@@ -98,6 +98,8 @@ func (s *scheduler) ListNextRuns(ctx context.Context, r *nthlayerv1.ListNextRuns
 func TestSchedules_EachRoute_ReachesTheSchedulerInTheCallersName(t *testing.T) {
 	stub := &scheduler{}
 	s := startAmong(t, peers{scheduler: stub.register})
+	_, err := s.db.CreateSchedule(t.Context(), "nightly", store.ScheduleSettings{Cron: "0 3 * * *"}, time.Now().Add(time.Hour), "ann")
+	require.NoError(t, err)
 	token := s.token("ann äöü", "nthlayer/admin")
 	settings := &nthlayerv1.ScheduleSettings{Cron: "0 3 * * *", TimeZone: "Europe/Berlin"}
 	const body = `{"cron":"0 3 * * *","time_zone":"Europe/Berlin"}`

@@ -116,12 +116,7 @@ func (w *Worker) keep(ctx context.Context, job *store.AuditJob) error {
 	defer func() { done(); kept.Wait(); stop(nil) }()
 
 	begun := time.Now()
-	var err error
-	if job.No == store.SnapshotJob {
-		err = w.snapshot(working, job)
-	} else {
-		err = w.teams(working, job)
-	}
+	err := w.do(working, job)
 	w.poke()
 	if err != nil && fault.Is(context.Cause(working), fault.Fenced) {
 		err = context.Cause(working)
@@ -130,8 +125,33 @@ func (w *Worker) keep(ctx context.Context, job *store.AuditJob) error {
 		w.log.InfoContext(ctx, "part of an audit lost", "error", err)
 		return nil
 	}
-	w.log.InfoContext(ctx, "part of an audit handled", "took", time.Since(begun).String(), "ok", err == nil)
-	return err
+	if err == nil {
+		w.log.InfoContext(ctx, "part of an audit handled", "took", time.Since(begun).String())
+		return nil
+	}
+	w.log.ErrorContext(ctx, "part of an audit failed", "attempt", job.Attempts, "again_in", failedAfter.String(), "error", err)
+	putting, cancel := settling(ctx)
+	defer cancel()
+	return job.Defer(putting, store.AuditDelay{Delay: failedAfter, Failed: true})
+}
+
+const (
+	failedAfter = 5 * time.Second // after a failure of our own
+	mostFailed  = 5               // of them in a row; an audit must come to an end
+)
+
+func (w *Worker) do(ctx context.Context, job *store.AuditJob) error {
+	const reason, message = "AUDIT_PART_FAILED", "NthLayer failed to compare these teams; the log of the reconcile-worker says why"
+	switch {
+	case job.Attempts > mostFailed && job.No == store.SnapshotJob:
+		return job.FailSnapshot(ctx, store.Calls{}, reason, message)
+	case job.Attempts > mostFailed:
+		return job.Abandon(ctx, reason, message)
+	case job.No == store.SnapshotJob:
+		return w.snapshot(ctx, job)
+	default:
+		return w.teams(ctx, job)
+	}
 }
 
 func (w *Worker) renew(ctx context.Context, job *store.AuditJob, stop context.CancelCauseFunc) {

@@ -135,7 +135,7 @@ func TestIncremental_OurOwnChanges_CauseNoReads(t *testing.T) {
 	seen, err := r.client.Observe(t.Context(), target)
 	require.NoError(t, err)
 	require.NoError(t, claim.Finish(t.Context(), store.Ending{
-		Status: store.Succeeded, Sync: ownership.InSync, Seen: &seen,
+		Status: store.Succeeded, Sync: ownership.InSync, Seen: &seen, Declared: &ownership.Desired{TeamID: tag},
 		Mended: []ownership.Change{{Kind: ownership.AddMember, EntityRef: "person:" + email, UserID: userID}},
 	}))
 	require.NotContains(t, r.findings(store.FindingOpen), missing, "the run has mended it")

@@ -111,31 +111,26 @@ func (s *snapshot) records(ctx context.Context) (refused string, err error) {
 	if s.fleet.RecordsUntil != nil {
 		since = *s.fleet.RecordsUntil
 	}
+	told := store.Records{Until: until.Add(-s.opts.Settle), Written: map[string]time.Time{}}
 	end := until.Add(ahead)
-	if end.Sub(since) > pagerduty.MaxRecordsWindow {
+	if told.Gap = end.Sub(since) > pagerduty.MaxRecordsWindow; told.Gap {
 		refused, since = "the last audit is longer ago than PagerDuty's records can be read", until.Add(-s.opts.Settle)
 	}
 	own := s.opts.OwnToken()
-	var changes []store.TargetChange
 	teams, users := map[string]bool{}, map[string]bool{}
 	err = s.target.Records(ctx, since, end, func(page []pagerduty.Record) error {
 		for _, r := range page {
 			switch {
 			case r.RootType == "user":
 				users[r.RootID] = true
-				continue
 			case r.RootType != "team":
-				continue
-			case own != "" && r.TruncatedToken == own: // a run's: it has told what it left behind
-				continue
-			}
-			teams[r.RootID] = true
-			about := r.Users
-			if len(about) == 0 {
-				about = []string{""}
-			}
-			for _, user := range about {
-				changes = append(changes, store.TargetChange{TargetID: r.RootID, UserID: user, Actor: actor(r), At: r.At})
+			case own != "" && r.TruncatedToken == own: // a run's, which tells what it left behind when it ends
+				if r.At.After(told.Written[r.RootID]) {
+					told.Written[r.RootID] = r.At
+				}
+			default:
+				teams[r.RootID] = true
+				told.Changes = append(told.Changes, changes(r)...)
 			}
 		}
 		return nil
@@ -150,7 +145,21 @@ func (s *snapshot) records(ctx context.Context) (refused string, err error) {
 		return "", fmt.Errorf("read pagerduty's records: %w", err)
 	}
 	// A change may show late, in records as in lists: the next audit reads the last moments once more.
-	return refused, s.job.Changed(ctx, until.Add(-s.opts.Settle), changes, keys(teams), keys(users))
+	told.Targets, told.Users = keys(teams), keys(users)
+	return refused, s.job.Changed(ctx, told)
+}
+
+// changes are what a record of a team tells, of each member it is about, or of the team itself.
+func changes(r pagerduty.Record) []store.TargetChange {
+	about := r.Users
+	if len(about) == 0 {
+		about = []string{""}
+	}
+	list := make([]store.TargetChange, len(about))
+	for i, user := range about {
+		list[i] = store.TargetChange{TargetID: r.RootID, UserID: user, Actor: actor(r), At: r.At}
+	}
+	return list
 }
 
 // ahead is by how much PagerDuty's clock may be ahead of the database's, and more than what it cuts off a time.
@@ -188,7 +197,7 @@ func (s *snapshot) lists(ctx context.Context) error {
 		for i, t := range teams {
 			listed[i] = store.TargetTeam(t)
 		}
-		if err := s.job.ListTargets(ctx, listed, whole); err != nil {
+		if err := s.job.ListTargets(ctx, listed); err != nil {
 			return err
 		}
 	}
