@@ -176,16 +176,27 @@ func (o *owner) steer(ctx context.Context, team, job string) error {
 	case 0:
 		pause(ctx, time.Duration(o.random.Int64N(int64(200*time.Millisecond))))
 		o.load.rig.note("run canceled")
-		return o.ask(ctx, "/v1/runs/"+job+":cancel", map[string]string{"reason": "a person's mind changed"}, http.StatusBadRequest) // it has ended already
+		err := o.ask(ctx, "/v1/runs/"+job+":cancel", map[string]string{"reason": "a person's mind changed"}, http.StatusBadRequest) // it has ended already
+		o.load.rig.untilShown(ctx)
+		return err
 	case 1:
 		o.load.rig.note("team paused")
 		if err := o.ask(ctx, "/v1/teams/"+team+":pause", map[string]string{"reason": "an incident", "duration": "3600s"}); err != nil {
 			return err
 		}
 		pause(ctx, time.Duration(o.random.Int64N(int64(time.Second))))
+		o.load.rig.untilShown(ctx)
 		return o.ask(ctx, "/v1/teams/"+team+":resume", map[string]string{})
 	}
 	return nil
+}
+
+// untilShown waits for as long as reads may lag. A run that was stopped between two changes does not look whether they show,
+// and a plan made before they do would have them once more: without an effect, but in the trail.
+func (r *rig) untilShown(ctx context.Context) {
+	if stale := r.pagerduty.Control().Limits().StaleMS; stale > 0 {
+		pause(ctx, time.Duration(stale)*time.Millisecond+50*time.Millisecond)
+	}
 }
 
 // ask makes a request until one answers 200 or as else may be.

@@ -43,7 +43,7 @@ const (
 	lease         = 2 * time.Second
 	patience      = 2 * time.Minute
 	quietWithin   = 90 * time.Second // a breaker's pause and the longest backoff, and then some
-	auditPatience = 5 * time.Second  // short: what cannot be read for so long is unknown, and an audit goes on
+	auditPatience = 2 * time.Second  // short: what cannot be read for so long is unknown, and an audit goes on
 	settle        = 5 * time.Second  // longer than any read lags
 	toldWithin    = 3 * time.Minute  // an attempt of unknown outcome is looked after 35 s later, lost messages every minute
 	plenty        = 1_000_000        // a quota that nobody uses up

@@ -299,23 +299,25 @@ func lastAuditRight(e *Evidence, _ *Report, complain func(string, ...any)) {
 
 // differences compares the platforms as they are now: what a run would have to do, as "<kind> <entity>", by team.
 func (e *Evidence) differences(complain func(string, ...any)) map[string][]string {
-	stands := map[string][]string{} // team → PagerDuty's teams that stand for it
-	for id, team := range e.teams() {
-		if _, there := e.Found[id]; there {
-			stands[team] = append(stands[team], id)
-		}
+	named := map[string][]string{}
+	for id, t := range e.Found {
+		named[t.Name] = append(named[t.Name], id)
 	}
 	all := map[string][]string{}
 	for id, want := range e.Wanted {
+		ids := named[want.Name]
+		if _, there := e.Found[e.Links[id]]; there { // whatever it is called
+			ids = []string{e.Links[id]}
+		}
 		var have Team
-		switch ids := stands[id]; len(ids) {
+		switch len(ids) {
 		case 0:
 			all[id] = append(all[id], "create_team team:"+id)
 			have = Team{Name: want.Name, Description: want.Description}
 		case 1:
 			have = e.Found[ids[0]]
 		default:
-			complain("the teams %s of PagerDuty all stand for team %s", strings.Join(ids, ", "), id)
+			complain("the teams %s of PagerDuty may all stand for team %s", strings.Join(ids, ", "), id)
 			continue
 		}
 		if have.Name != want.Name || have.Description != want.Description {

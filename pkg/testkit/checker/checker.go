@@ -40,6 +40,7 @@ type Evidence struct {
 	Audits        map[string]Audit
 	AuditTeams    []AuditTeam
 	AuditFindings []AuditFinding
+	Links         map[string]string // which of PagerDuty's teams stands for a team, as it was found out once
 
 	// Read from the platforms.
 	Names     map[string]string // the name of a team on both platforms → the team's id

@@ -106,6 +106,7 @@ func (e *Evidence) audit() {
 	}
 	e.Deliveries = append(e.Deliveries, Delivery{"audit-1.slack", "audit-1", "delivered"})
 	e.Messages = append(e.Messages, Message{Key: "audit-1.slack", TS: "5.5"})
+	e.Links = map[string]string{"team-a": "PA"}
 	e.Found["PA"] = Team{"acme/a", "A", map[string]string{"ann@example.org": "observer", "bob@example.org": "responder"}}
 	e.AuditFindings = []AuditFinding{
 		{"team-a", "change_role", "drift", "person:ann@example.org", "open", false, ""},
@@ -224,7 +225,8 @@ func TestCheck_DoctoredEvidence_IsFound(t *testing.T) {
 		"nobody saw another name":           {"the last audit is right", func(e *Evidence) { e.Found["PB"] = Team{"by hand", "B", annAlone()} }},
 		"nobody saw another description":    {"the last audit is right", func(e *Evidence) { e.Found["PB"] = Team{"acme/b", "by hand", annAlone()} }},
 		"nobody saw that a team is gone":    {"the last audit is right", func(e *Evidence) { delete(e.Found, "PB") }},
-		"two teams stand for one":           {"the last audit is right", func(e *Evidence) { e.Teams["PB2"] = "team-b"; e.Found["PB2"] = e.Found["PB"] }},
+		"two teams of one name, no link":    {"the last audit is right", func(e *Evidence) { e.Found["PB2"] = e.Found["PB"] }},
+		"another team than the linked one":  {"the last audit is right", func(e *Evidence) { e.Links["team-b"] = "PA" }},
 	}
 	covered := map[string]bool{}
 	for name, c := range cases {
@@ -265,6 +267,13 @@ func TestCheck_LastAudit_FindsATeamThatIsGone(t *testing.T) {
 	e.AuditFindings = append(e.AuditFindings,
 		AuditFinding{Team: "team-b", Kind: "add_member", Category: "drift", Entity: "person:ann@example.org", Status: "open"},
 		AuditFinding{Team: "team-b", Kind: "create_team", Category: "drift", Entity: "team:team-b", Status: "open"})
+	require.Empty(t, e.Check().Violations)
+}
+
+// Where two teams have the name of one, the one counts that is known to stand for it.
+func TestCheck_LastAudit_LooksAtTheLinkedTeam(t *testing.T) {
+	e := sound()
+	e.Found["PB2"], e.Links["team-b"] = Team{Name: "acme/b"}, "PB"
 	require.Empty(t, e.Check().Violations)
 }
 

@@ -101,7 +101,7 @@ func (s Sources) Gather(ctx context.Context) (*Evidence, error) {
 }
 
 func (e *Evidence) readDatabase(ctx context.Context, tx pgx.Tx) error {
-	e.Runs, e.Audits = map[string]Run{}, map[string]Audit{}
+	e.Runs, e.Audits, e.Links = map[string]Run{}, map[string]Audit{}, map[string]string{}
 	var id string
 	var run Run
 	var claim Claim
@@ -111,6 +111,7 @@ func (e *Evidence) readDatabase(ctx context.Context, tx pgx.Tx) error {
 	var a Audit
 	var at AuditTeam
 	var af AuditFinding
+	var team, target string
 	for _, q := range []struct {
 		sql  string
 		into []any
@@ -162,6 +163,7 @@ func (e *Evidence) readDatabase(ctx context.Context, tx pgx.Tx) error {
 			`SELECT team_id, kind, category, entity_ref, status, resolved_at IS NOT NULL, resolved_by FROM audit_findings`,
 			[]any{&af.Team, &af.Kind, &af.Category, &af.Entity, &af.Status, &af.Resolved, &af.By}, func() { e.AuditFindings = append(e.AuditFindings, af) },
 		},
+		{`SELECT team_id, target_id FROM links`, []any{&team, &target}, func() { e.Links[team] = target }},
 	} {
 		rows, err := tx.Query(ctx, q.sql)
 		if err == nil {

@@ -82,6 +82,7 @@ func TestGather_ReadsBothSides(t *testing.T) {
 			'{"scope":{"include":["team-*"],"exclude":["x","y"]},"mode":"","notify":"on_change","slack_channel":"C"}', 'full', 3, 3, 1, 7,
 			'{"counts":{"teams":3,"in_sync":2,"out_of_sync":1,"unknown":0,"missed":1}}', now())`,
 		`INSERT INTO audits (audit_id, status, phase, requested_by, request) VALUES ('` + asked + `', 'queued', 'snapshot', 'dev', '{"scope":{},"mode":"auto"}')`,
+		`INSERT INTO links (source, source_id, target, target_id, team_id) VALUES ('cortex', 'a', 'pagerduty', 'PA', 'team-a')`,
 		`INSERT INTO audit_jobs (audit_id, job_no, done_at) VALUES ('` + audit + `', 0, now()), ('` + audit + `', 1, now()), ('` + audit + `', 2, NULL)`,
 		`INSERT INTO audit_teams (audit_id, team_id, status, unread_reason) VALUES ('` + audit + `', 'team-a', NULL, ''), ('` + audit + `', 'team-b', 'unknown', 'AWAY')`,
 		`INSERT INTO audit_findings (finding_id, team_id, kind, category, entity_ref, message, first_audit_id, last_audit_id)
@@ -132,6 +133,7 @@ func TestGather_ReadsBothSides(t *testing.T) {
 		},
 	}, e.Audits)
 	require.ElementsMatch(t, []checker.AuditTeam{{Audit: audit, Team: "team-a"}, {Audit: audit, Team: "team-b", Status: "unknown", Unread: "AWAY"}}, e.AuditTeams)
+	require.Equal(t, map[string]string{"team-a": "PA"}, e.Links)
 	require.ElementsMatch(t, []checker.AuditFinding{
 		{Team: "team-a", Kind: "add_member", Category: "drift", Entity: "person:ann", Status: "open"},
 		{Kind: "orphan_team", Category: "structure", Entity: "target:P", Status: "resolved", Resolved: true, By: "run:" + job},
