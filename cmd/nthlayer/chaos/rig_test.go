@@ -44,7 +44,7 @@ const (
 	patience      = 2 * time.Minute
 	quietWithin   = 90 * time.Second // a breaker's pause and the longest backoff, and then some
 	auditPatience = 2 * time.Second  // short: what cannot be read for so long is unknown, and an audit goes on
-	settle        = 5 * time.Second  // longer than any read lags
+	auditSettle   = 5 * time.Second  // longer than any read lags
 	toldWithin    = 3 * time.Minute  // an attempt of unknown outcome is looked after 35 s later, lost messages every minute
 	plenty        = 1_000_000        // a quota that nobody uses up
 )
@@ -220,7 +220,7 @@ func (r *rig) environment(serve func(http.Handler) string) map[string][]string {
 			"NTHLAYER_LEASE=" + lease.String(), "NTHLAYER_RETRY_AFTER=100ms", "NTHLAYER_MAX_ATTEMPTS=8", "NTHLAYER_PATIENCE=" + patience.String(),
 			fmt.Sprint("NTHLAYER_CORTEX_PER_MINUTE=", plenty), fmt.Sprint("NTHLAYER_PAGERDUTY_PER_MINUTE=", plenty),
 			"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_VERIFY_WITHIN=15s",
-			"NTHLAYER_AUDIT_PATIENCE=" + auditPatience.String(), "NTHLAYER_AUDIT_SETTLE=" + settle.String(),
+			"NTHLAYER_AUDIT_PATIENCE=" + auditPatience.String(), "NTHLAYER_AUDIT_SETTLE=" + auditSettle.String(),
 			skewVariable + "=" + clocks[name],
 		}
 	}
