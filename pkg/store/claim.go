@@ -322,6 +322,10 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 	})
 }
 
+// readsLag is how long the target may take to show what a run has changed. Nothing else tells audits of that: they pass over
+// the records of our own changes.
+const readsLag = 2 * time.Minute
+
 // learn remembers what the run knows of the target team, and resolves what audits found that it has mended.
 func (c *Claim) learn(ctx context.Context, q *db.Queries, e Ending) error {
 	switch {
@@ -345,7 +349,7 @@ func (c *Claim) learn(ctx context.Context, q *db.Queries, e Ending) error {
 			return err
 		}
 	case e.Touched != "":
-		if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}}); err != nil {
+		if err := q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}, Lag: readsLag}); err != nil {
 			return err
 		}
 	}

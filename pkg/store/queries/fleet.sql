@@ -27,7 +27,7 @@ WITH incoming AS (
     SELECT unnest(@user_ids::text[]) AS user_id, unnest(@emails::text[]) AS email, unnest(@email_keys::text[]) AS email_key,
         unnest(@names::text[]) AS name, unnest(@base_roles::text[]) AS base_role
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now())
     FROM target_members
     JOIN target_users ON target_users.user_id = target_members.user_id
     JOIN incoming ON incoming.user_id = target_members.user_id
@@ -44,7 +44,7 @@ WHERE (target_users.email, target_users.name, target_users.base_role) IS DISTINC
 WITH gone AS (
     DELETE FROM target_users WHERE NOT (target_users.user_id = any(@user_ids::text[])) RETURNING target_users.user_id
 )
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now())
 FROM target_members JOIN gone ON gone.user_id = target_members.user_id
 WHERE target_teams.target_id = target_members.target_id;
 
@@ -59,8 +59,9 @@ SELECT unnest(@target_ids::text[]), unnest(@user_ids::text[]), unnest(@policies:
 SELECT target_id FROM target_teams ORDER BY target_id;
 
 -- name: DistrustTargets :exec
--- Teams that the target's records name, and those that hold a user whom they name.
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+-- Teams that the target's records name, and those that hold a user whom they name. Reads that begin within lag prove nothing
+-- either: they may not show the change yet.
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now() + @lag::interval)
 WHERE target_teams.target_id = any(@target_ids::text[])
    OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any(@user_ids::text[]));
 

@@ -12,19 +12,21 @@ import (
 )
 
 const distrustTargets = `-- name: DistrustTargets :exec
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
-WHERE target_teams.target_id = any($1::text[])
-   OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any($2::text[]))
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now() + $1::interval)
+WHERE target_teams.target_id = any($2::text[])
+   OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any($3::text[]))
 `
 
 type DistrustTargetsParams struct {
+	Lag       time.Duration
 	TargetIds []string
 	UserIds   []string
 }
 
-// Teams that the target's records name, and those that hold a user whom they name.
+// Teams that the target's records name, and those that hold a user whom they name. Reads that begin within lag prove nothing
+// either: they may not show the change yet.
 func (q *Queries) DistrustTargets(ctx context.Context, arg DistrustTargetsParams) error {
-	_, err := q.db.Exec(ctx, distrustTargets, arg.TargetIds, arg.UserIds)
+	_, err := q.db.Exec(ctx, distrustTargets, arg.Lag, arg.TargetIds, arg.UserIds)
 	return err
 }
 
@@ -80,7 +82,7 @@ const forgetTargetUsers = `-- name: ForgetTargetUsers :exec
 WITH gone AS (
     DELETE FROM target_users WHERE NOT (target_users.user_id = any($1::text[])) RETURNING target_users.user_id
 )
-UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now())
 FROM target_members JOIN gone ON gone.user_id = target_members.user_id
 WHERE target_teams.target_id = target_members.target_id
 `
@@ -451,7 +453,7 @@ WITH incoming AS (
     SELECT unnest($1::text[]) AS user_id, unnest($2::text[]) AS email, unnest($3::text[]) AS email_key,
         unnest($4::text[]) AS name, unnest($5::text[]) AS base_role
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now()
+    UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now())
     FROM target_members
     JOIN target_users ON target_users.user_id = target_members.user_id
     JOIN incoming ON incoming.user_id = target_members.user_id
