@@ -49,6 +49,7 @@ chaos-short: ## The same in three minutes, always with the same faults
 # Without the race detector: it would slow down what is measured.
 .PHONY: bench-audit
 bench-audit: postgres ## Time audits of a company and of a large fleet, with what the quotas allow beside each figure (8 minutes)
+	@go test ./pkg/store -run '^$$' -bench AuditFindings -benchtime 20x -count=1 -timeout 10m
 	@go test ./cmd/nthlayer/e2e -run '^$$' -bench Audit -benchtime 1x -count=1 -timeout 30m
 
 .PHONY: lint

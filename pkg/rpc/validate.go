@@ -50,6 +50,12 @@ var patternWords = map[string]string{
 	`^[A-Za-z0-9._-]{1,128}$`:                "must be 1 to 128 letters, digits or . _ -",
 	`^[A-Za-z0-9_-]*$`:                       "must be letters, digits or _ -",
 	`^[A-Z0-9_]{0,64}$`:                      "must be up to 64 capital letters, digits or _",
+	`^[a-z0-9][a-z0-9-]{0,62}$`:              "must be 1 to 63 small letters, digits or - and begin with a letter or a digit",
+	`^([a-z0-9][a-z0-9-]{0,62})?$`:           "must be up to 63 small letters, digits or - and begin with a letter or a digit",
+	`^([a-z][a-z_]{0,63})?$`:                 "must be small letters or _ such as add_member",
+	`^([A-Z0-9]{2,32})?$`:                    "must be a channel's id: 2 to 32 capital letters or digits, such as C0123456789",
+	`^[A-Za-z0-9_+/-]{0,64}$`:                "must be a time zone of the IANA database, such as Europe/Berlin",
+	`^[A-Za-z0-9._/*?-]{1,128}$`:             "must be a pattern of a team's id: letters, digits or . _ / - with * for anything and ? for one character",
 	`^[^\p{Cc}]*$`:                           "must not hold line breaks or other control characters",
 	`^[^\p{Cc}]+$`:                           "must not be empty, and not hold line breaks or other control characters",
 }

@@ -102,6 +102,11 @@ func (s *Store) EndAudit(ctx context.Context, auditID uuid.UUID, tell Telling) (
 		if err != nil {
 			return err
 		}
+		if a.CanceledBy != "" { // somebody may be writing what was compared until then, and what is counted must stay so
+			if busy, err := q.FenceAuditJobs(ctx, auditID); err != nil || busy > 0 {
+				return err
+			}
+		}
 		e := ending{q: q, audit: a, now: time.Now()}
 		if err := e.end(ctx, tell); err != nil {
 			return err

@@ -157,3 +157,20 @@ func TestDrain_QueueOfNewerPrograms_IsLeftToThem(t *testing.T) {
 	require.Equal(t, 1, n)
 	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM outbox"))
 }
+
+// A run that ended between two changes did not see that the target shows them. Who reads the team right after it may not
+// see them either.
+func TestSettle_ReadRightAfterARunThatSawNoEnd_IsNotTrusted(t *testing.T) {
+	w := newWorld(t)
+	w.declare("a", "ann", "bob")
+	w.put("PA", "a", "ann", "bob")
+	w.run(t, observing)
+	require.Equal(t, "PA", w.known(t))
+	w.finish(t, "a", store.Ending{Touched: "PA"})
+	w.settle(t, w.part(t, observing, audit.Full))
+	require.Empty(t, w.known(t), "the read may not show yet what the run did")
+
+	exec(t, w.db, "UPDATE target_teams SET distrusted_at = distrusted_at - interval '2 minutes'")
+	w.settle(t, w.part(t, observing, audit.Full))
+	require.Equal(t, "PA", w.known(t), "now it must")
+}

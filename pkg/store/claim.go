@@ -326,6 +326,9 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 	})
 }
 
+// readsLag is how long the target may take to show what a run has changed. A run that did not see it leaves nobody to.
+const readsLag = 2 * time.Minute
+
 // mirror remembers what the run knows of the target team.
 func (c *Claim) mirror(ctx context.Context, q *db.Queries, e Ending) error {
 	switch {
@@ -345,7 +348,7 @@ func (c *Claim) mirror(ctx context.Context, q *db.Queries, e Ending) error {
 		}
 		return q.SaveTargetUsers(ctx, userParams(users))
 	case e.Touched != "":
-		return q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}})
+		return q.DistrustTargets(ctx, db.DistrustTargetsParams{TargetIds: []string{e.Touched}, UserIds: []string{}, Lag: readsLag})
 	}
 	return nil
 }

@@ -387,9 +387,9 @@ func TestRecord_EveryAttemptIsKept_WithoutItsQuery(t *testing.T) {
 		_, err := send(ctx, transport(p), "GET", "")
 		require.NoError(t, err)
 		require.Equal(t, []upstream.Call{
-			{Method: "GET", Path: "/teams/P1", Status: 0, At: p.at[0]},
-			{Method: "GET", Path: "/teams/P1", Status: 429, At: p.at[1]},
-			{Method: "GET", Path: "/teams/P1", Status: 200, At: p.at[2], RequestID: "req-1"},
+			{Platform: "pagerduty", Method: "GET", Path: "/teams/P1", Status: 0, At: p.at[0]},
+			{Platform: "pagerduty", Method: "GET", Path: "/teams/P1", Status: 429, At: p.at[1]},
+			{Platform: "pagerduty", Method: "GET", Path: "/teams/P1", Status: 200, At: p.at[2], RequestID: "req-1"},
 		}, calls.List())
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -61,7 +60,8 @@ func TestChaos(t *testing.T) {
 	t.Run("and in the end all is well", func(t *testing.T) { r.finish(t) })
 }
 
-// finish reconciles every team once more, waits until everybody is told, and has everything judged.
+// finish reconciles every team once more, audits what people then change, waits until everybody is told, and has everything
+// judged.
 func (r *rig) finish(t *testing.T) {
 	var teams []string
 	for i := range allTeams {
@@ -71,6 +71,7 @@ func (r *rig) finish(t *testing.T) {
 		require.Equal(t, "succeeded", j.status, "%s: %+v", team, j)
 	}
 	r.awaitQuiet(t)
+	r.auditOnceMore(t)
 	r.awaitTold(t)
 	t.Log(r.summary(r.judge(t, false)))
 }
@@ -79,10 +80,12 @@ func (r *rig) summary(report checker.Report) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var text strings.Builder
-	line := func(name, value string) { fmt.Fprintf(&text, "\n  %-13s %s", name, value) }
+	line := func(name, value string) { fmt.Fprintf(&text, "\n  %-16s %s", name, value) }
 	line("seed", strconv.FormatUint(r.seed, 10))
 	line("accepted", fmt.Sprintf("%d answers of 202, %d claims, %d comparisons", report.Figures["accepted"], report.Figures["claims"], report.Figures["looks"]))
-	for _, name := range []string{"runs", "reason", "effects", "findings", "deliveries", "calls", "fault"} {
+	for _, name := range []string{
+		"runs", "reason", "effects", "findings", "audits", "audits' reads", "audits' work", "audits' findings", "deliveries", "calls", "fault",
+	} {
 		line(name, report.Group(name))
 	}
 	line("messages", strconv.Itoa(report.Figures["messages"]))
@@ -111,15 +114,7 @@ func atRandom(t *testing.T, r *rig, d time.Duration) {
 		return platform, queue
 	}
 	platform, queue := keys()
-	freeze := func(name string, d time.Duration) {
-		service, _, _ := strings.Cut(strings.TrimPrefix(name, "reconcile-"), "-")
-		r.note("SIGSTOP " + service)
-		child := r.system.Service(name)
-		if child.Signal(syscall.SIGSTOP) == nil {
-			pause(ctx, d)
-			_ = child.Signal(syscall.SIGCONT) // it was not killed meanwhile: one thing is done at a time
-		}
-	}
+	freeze := func(name string, d time.Duration) { r.freeze(ctx, name, d) }
 	deeds := []struct {
 		weight int
 		do     func()
@@ -127,9 +122,11 @@ func atRandom(t *testing.T, r *rig, d time.Duration) {
 		{5, func() { r.kill(t, any(workers)) }},
 		{3, func() { r.kill(t, any(gateways)) }},
 		{2, func() { r.kill(t, any(notifiers)) }},
-		{2, func() { r.terminate(t, any(slices.Concat(workers, gateways, notifiers))) }},
+		{3, func() { r.kill(t, scheduler) }},
+		{2, func() { r.terminate(t, any(slices.Concat(workers, gateways, notifiers, []string{scheduler}))) }},
 		{4, func() { freeze(any(workers), some(lease/2, 2*lease)) }},
 		{1, func() { freeze(any(slices.Concat(gateways, notifiers)), some(lease/2, lease)) }},
+		{2, func() { freeze(scheduler, some(lease/2, 2*lease)) }},
 		{1, func() { r.restartDatabase(t, false, some(0+1, time.Second)) }},
 		{2, func() { r.restartDatabase(t, true, some(0+1, time.Second)) }},
 		{1, func() { r.note("Redis flushed"); r.redis.flush() }},

@@ -8,7 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"strings"
+	"path"
 	"sync"
 )
 
@@ -20,15 +20,15 @@ type gates struct {
 }
 
 type hold struct {
-	method, contains string
-	after            bool
-	reached          chan string // by whom
-	release          chan struct{}
+	method, like string
+	after        bool
+	reached      chan string // by whom
+	release      chan struct{}
 }
 
-// hold catches the next request with that method and that text in its path.
-func (g *gates) hold(method, contains string, after bool) *hold {
-	h := &hold{method: method, contains: contains, after: after, reached: make(chan string, 1), release: make(chan struct{})}
+// hold catches the next request with that method and a path like that, in which * stands for what is between two slashes.
+func (g *gates) hold(method, like string, after bool) *hold {
+	h := &hold{method: method, like: like, after: after, reached: make(chan string, 1), release: make(chan struct{})}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.holds = append(g.holds, h)
@@ -43,7 +43,7 @@ func (h *hold) await(ctx context.Context) (caller string, err error) {
 	case caller = <-h.reached:
 		return caller, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("nobody came with %s …%s…: %w", h.method, h.contains, context.Cause(ctx))
+		return "", fmt.Errorf("nobody came with %s %s: %w", h.method, h.like, context.Cause(ctx))
 	}
 }
 
@@ -51,7 +51,7 @@ func (g *gates) take(r *http.Request) *hold {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, h := range g.holds {
-		if h.method == r.Method && strings.Contains(r.URL.EscapedPath(), h.contains) {
+		if like, _ := path.Match(h.like, r.URL.EscapedPath()); like && h.method == r.Method {
 			g.holds = append(g.holds[:i:i], g.holds[i+1:]...)
 			return h
 		}

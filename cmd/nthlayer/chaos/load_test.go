@@ -30,6 +30,7 @@ const (
 
 // load is owners who all the time drift their teams as people do, have them reconciled, and look what came of it. A team
 // has one owner, and the owner does one thing at a time: what is on PagerDuty at the end of a run is the run's doing.
+// Auditors have all of them compared meanwhile.
 type load struct {
 	rig *rig
 	web *http.Client
@@ -46,7 +47,10 @@ type load struct {
 func newLoad(t *testing.T, r *rig) *load {
 	l := &load{rig: r, web: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * owners}}, resting: true}
 	l.moved = sync.NewCond(&l.mu)
-	ctx := context.WithoutCancel(t.Context())
+	ctx, leave := context.WithCancel(context.WithoutCancel(t.Context()))
+	for i := range auditors {
+		l.all.Go(func() { l.audit(ctx, rand.New(rand.NewPCG(r.seed, uint64(owners+i+1)))) })
+	}
 	for i := range owners {
 		l.all.Go(func() {
 			o := &owner{load: l, random: rand.New(rand.NewPCG(r.seed, uint64(i+1)))}
@@ -67,6 +71,7 @@ func newLoad(t *testing.T, r *rig) *load {
 		l.ended = true
 		l.moved.Broadcast()
 		l.mu.Unlock()
+		leave()
 		l.all.Wait()
 		l.web.CloseIdleConnections()
 	})
@@ -171,51 +176,65 @@ func (o *owner) steer(ctx context.Context, team, job string) error {
 	case 0:
 		pause(ctx, time.Duration(o.random.Int64N(int64(200*time.Millisecond))))
 		o.load.rig.note("run canceled")
-		return o.ask(ctx, "/v1/runs/"+job+":cancel", map[string]string{"reason": "a person's mind changed"}, http.StatusBadRequest) // it has ended already
+		err := o.ask(ctx, "/v1/runs/"+job+":cancel", map[string]string{"reason": "a person's mind changed"}, http.StatusBadRequest) // it has ended already
+		o.load.rig.untilShown(ctx)
+		return err
 	case 1:
 		o.load.rig.note("team paused")
 		if err := o.ask(ctx, "/v1/teams/"+team+":pause", map[string]string{"reason": "an incident", "duration": "3600s"}); err != nil {
 			return err
 		}
 		pause(ctx, time.Duration(o.random.Int64N(int64(time.Second))))
+		o.load.rig.untilShown(ctx)
 		return o.ask(ctx, "/v1/teams/"+team+":resume", map[string]string{})
 	}
 	return nil
 }
 
-// ask makes a request, now of this gateway and now of that, until one answers 200 or as else may be.
+// untilShown waits for as long as reads may lag. A run that was stopped between two changes does not look whether they show,
+// and a plan made before they do would have them once more: without an effect, but in the trail.
+func (r *rig) untilShown(ctx context.Context) {
+	if stale := r.pagerduty.Control().Limits().StaleMS; stale > 0 {
+		pause(ctx, time.Duration(stale)*time.Millisecond+50*time.Millisecond)
+	}
+}
+
+// ask makes a request until one answers 200 or as else may be.
 func (o *owner) ask(ctx context.Context, path string, body any, orElse ...int) error {
-	ctx, cancel := context.WithTimeout(ctx, endWithin)
-	defer cancel()
-	at := o.random.IntN(len(gateways))
-	return until(ctx, "a gateway takes "+path, func(ctx context.Context) (bool, error) {
-		at++
-		trying, cancel := context.WithTimeout(ctx, acceptTry)
-		defer cancel()
+	return o.insist(ctx, "a gateway takes "+path, func(ctx context.Context, gateway int) error {
 		var answer json.RawMessage
-		status, err := o.load.call(trying, at%len(gateways), http.MethodPost, path, "", body, &answer)
+		status, err := o.load.call(ctx, gateway, http.MethodPost, path, "", body, &answer)
 		if err == nil && (status == http.StatusOK || slices.Contains(orElse, status)) {
-			return true, nil
+			return nil
 		}
-		pause(ctx, acceptAgain/2+time.Duration(o.random.Int64N(int64(acceptAgain))))
-		return false, fmt.Errorf("answered %d: %w", status, err)
+		return fmt.Errorf("answered %d: %w", status, err)
 	})
 }
 
-// accept asks, now this gateway and now that, until one answers 202. The key stays the same.
+// accept asks until one answers 202. The key stays the same.
 func (o *owner) accept(ctx context.Context, team, key string) (job string, err error) {
+	err = o.insist(ctx, "a gateway accepts", func(ctx context.Context, gateway int) (err error) {
+		job, err = o.load.post(ctx, gateway, team, key)
+		return err
+	})
+	return job, err
+}
+
+// insist tries, now with this gateway and now with that, until it has worked once.
+func (o *owner) insist(ctx context.Context, what string, try func(ctx context.Context, gateway int) error) error {
 	ctx, cancel := context.WithTimeout(ctx, endWithin)
 	defer cancel()
 	at := o.random.IntN(len(gateways))
-	err = until(ctx, "a gateway accepts", func(ctx context.Context) (bool, error) {
+	return until(ctx, what, func(ctx context.Context) (bool, error) {
 		at++
-		if job, err = o.load.post(ctx, at%len(gateways), team, key); err != nil {
+		trying, cancel := context.WithTimeout(ctx, acceptTry)
+		defer cancel()
+		err := try(trying, at%len(gateways))
+		if err != nil {
 			pause(ctx, acceptAgain/2+time.Duration(o.random.Int64N(int64(acceptAgain))))
-			return false, err
 		}
-		return true, nil
+		return err == nil, err
 	})
-	return job, err
 }
 
 // post asks one gateway once, and notes what it accepted.
@@ -393,7 +412,7 @@ func (r *rig) declared(team string) map[string]bool {
 // who removes a member twice.
 func (r *rig) act(ctx context.Context, method, path, body string) error {
 	req := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
-	req.Header.Set("Authorization", "Token token="+credential)
+	req.Header.Set("Authorization", "Token token="+byHand)
 	req.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
 	r.person.ServeHTTP(answer, req)

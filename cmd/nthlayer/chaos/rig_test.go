@@ -34,15 +34,19 @@ import (
 )
 
 const (
-	credential  = "chaos-credential"
-	loadTeams   = 60 // team-00 …: the owners' teams; those above belong to the scenarios
-	allTeams    = 68
-	people      = 100
-	lease       = 2 * time.Second
-	patience    = 2 * time.Minute
-	quietWithin = 90 * time.Second // a breaker's pause and the longest backoff, and then some
-	toldWithin  = 3 * time.Minute  // an attempt of unknown outcome is looked after 35 s later, lost messages every minute
-	plenty      = 1_000_000        // a quota that nobody uses up
+	credential    = "chaos-credential"
+	byHand        = "chaos-by-hand" // a person's key: what PagerDuty records of it is not the workers' own
+	scheduler     = "audit-scheduler"
+	loadTeams     = 60 // team-00 …: the owners' teams; those above belong to the scenarios
+	allTeams      = 68
+	people        = 100
+	lease         = 2 * time.Second
+	patience      = 2 * time.Minute
+	quietWithin   = 90 * time.Second // a breaker's pause and the longest backoff, and then some
+	auditPatience = 2 * time.Second  // short: what cannot be read for so long is unknown, and an audit goes on
+	auditSettle   = 5 * time.Second  // longer than any read lags
+	toldWithin    = 3 * time.Minute  // an attempt of unknown outcome is looked after 35 s later, lost messages every minute
+	plenty        = 1_000_000        // a quota that nobody uses up
 )
 
 var (
@@ -72,10 +76,12 @@ type rig struct {
 	logs      string
 	load      *load
 	teams     map[string]string // PagerDuty's ids at the beginning
+	lastAudit string            // empty: it has not come yet
 
 	mu       sync.Mutex
 	hurt     map[string]int // what was done, by kind
 	accepted []checker.Accepted
+	audits   []checker.Accepted
 	looks    []checker.Look
 	reported map[checker.Violation]bool
 }
@@ -143,6 +149,8 @@ func start(t *testing.T, seed uint64) *rig {
 	r.cortex.Control().SetLimits(control.Limits{})
 	r.slack.Control().SetLimits(control.Limits{})
 	r.person = control.Via("person", r.pagerduty)
+	_, users := r.observed(tag(0))
+	r.pagerduty.SetUserTokens(map[string]string{byHand: users[0].ID})
 
 	r.startParts(t)
 	serve := func(h http.Handler) string {
@@ -176,6 +184,7 @@ func start(t *testing.T, seed uint64) *rig {
 	require.NoError(t, err)
 	require.Len(t, r.teams, allTeams)
 	r.load = newLoad(t, r)
+	r.schedule(t)
 	return r
 }
 
@@ -211,12 +220,14 @@ func (r *rig) environment(serve func(http.Handler) string) map[string][]string {
 			"NTHLAYER_LEASE=" + lease.String(), "NTHLAYER_RETRY_AFTER=100ms", "NTHLAYER_MAX_ATTEMPTS=8", "NTHLAYER_PATIENCE=" + patience.String(),
 			fmt.Sprint("NTHLAYER_CORTEX_PER_MINUTE=", plenty), fmt.Sprint("NTHLAYER_PAGERDUTY_PER_MINUTE=", plenty),
 			"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_VERIFY_WITHIN=15s",
+			"NTHLAYER_AUDIT_PATIENCE=" + auditPatience.String(), "NTHLAYER_AUDIT_SETTLE=" + auditSettle.String(),
 			skewVariable + "=" + clocks[name],
 		}
 	}
 	for _, name := range gateways {
 		env[name] = []string{fmt.Sprint("NTHLAYER_RATE_PER_MINUTE=", plenty)}
 	}
+	env[scheduler] = []string{"NTHLAYER_TICK_EVERY=500ms"}
 	through := func(d *dam) string { return strings.Replace(r.sources.Database, d.to, d.l.Addr().String(), 1) }
 	env["gateway-2"] = append(env["gateway-2"], "NTHLAYER_DATABASE_URL="+through(r.dam))
 	last := workers[len(workers)-1]
@@ -284,7 +295,7 @@ func (r *rig) query(ctx context.Context, f func(*pgx.Conn) error) error {
 
 // thaw lets everybody go on that was frozen.
 func (r *rig) thaw() {
-	for _, names := range [][]string{workers, gateways, notifiers} {
+	for _, names := range [][]string{workers, gateways, notifiers, {scheduler}} {
 		for _, name := range names {
 			_ = r.system.Service(name).Signal(syscall.SIGCONT) // one that is down needs none
 		}
@@ -342,6 +353,16 @@ func (r *rig) settle(t *testing.T) {
 	r.judge(t, true)
 }
 
+// freeze stops a process for a while.
+func (r *rig) freeze(ctx context.Context, name string, d time.Duration) {
+	r.note("SIGSTOP " + serviceOf(name))
+	child := r.system.Service(name)
+	if child.Signal(syscall.SIGSTOP) == nil {
+		pause(ctx, d)
+		_ = child.Signal(syscall.SIGCONT) // it was not killed meanwhile: one thing is done at a time
+	}
+}
+
 func (r *rig) awaitQuiet(t *testing.T) {
 	t.Helper()
 	err := until(within(t, quietWithin), "no run is under way", func(ctx context.Context) (bool, error) {
@@ -364,13 +385,14 @@ func (r *rig) awaitQuiet(t *testing.T) {
 	}
 }
 
-// judge gathers the evidence and has it checked.
-func (r *rig) judge(t *testing.T, telling bool) checker.Report {
+// judge gathers the evidence and has it checked. While audits and notifications are under way their end is not asked for.
+func (r *rig) judge(t *testing.T, underWay bool) checker.Report {
 	t.Helper()
 	e, err := r.sources.Gather(within(t, time.Minute))
 	require.NoError(t, err)
 	r.mu.Lock()
-	e.Accepted, e.Looks, e.Teams, e.Workers, e.Patience, e.Telling = r.accepted, r.looks, r.teams, workers, patience, telling
+	e.Accepted, e.Looks, e.Teams, e.Workers, e.Patience = r.accepted, r.looks, r.teams, workers, patience
+	e.AcceptedAudits, e.LastAudit, e.Telling, e.Auditing = r.audits, r.lastAudit, underWay, underWay
 	r.mu.Unlock()
 	report := e.Check()
 	for _, v := range report.Violations {
@@ -403,8 +425,12 @@ func (r *rig) awaitTold(t *testing.T) {
 }
 
 // age makes deliveries that nobody is at look as old as the notifiers wait for before they announce them again. An attempt
-// is over after 35 s (services/notifier).
+// is over after 35 s (services/notifier). So it does to parts of audits, for which that can be ten minutes.
 func (r *rig) age(ctx context.Context) error {
+	if err := r.exec(ctx, `UPDATE audit_jobs SET announced_at = announced_at - interval '10 minutes'
+		WHERE done_at IS NULL AND available_at < now() AND until < now() AND announced_at > now() - interval '10 minutes'`); err != nil {
+		return err
+	}
 	return r.exec(ctx, `UPDATE deliveries SET created_at = created_at - interval '16 minutes', attempted_at = attempted_at - interval '16 minutes'
 		WHERE status = 'pending' AND (attempted_at IS NULL OR attempted_at < now() - interval '40 s')
 		AND coalesce(attempted_at, created_at) > now() - interval '15 minutes'`)

@@ -37,6 +37,8 @@ var scenarios = []scenario{
 	{"worker freezes while it waits for an answer", false, frozenWriting},
 	{"worker freezes while it writes an outcome", false, frozenSettling},
 	{"worker freezes while it seals findings", false, frozenSealing},
+	{"worker freezes while it audits", false, frozenAuditing},
+	{"scheduler dies and freezes", false, schedulerGoes},
 	{"outcomes cannot be written", false, outcomesFail},
 	{"PostgreSQL is restarted", false, func(t *testing.T, r *rig) { databaseRestarts(t, r, false) }},
 	{"PostgreSQL crashes", false, func(t *testing.T, r *rig) { databaseRestarts(t, r, true) }},
@@ -159,26 +161,32 @@ const fencedOff = "lost to another worker"
 func (r *rig) awaitLog(t *testing.T, process, job, message string) {
 	t.Helper()
 	require.NoError(t, until(within(t, 30*time.Second), process+" says "+message, func(context.Context) (bool, error) {
-		content, err := os.ReadFile(filepath.Join(r.logs, process+".log"))
-		if err != nil {
-			return false, err
-		}
-		lines := bufio.NewScanner(bytes.NewReader(content))
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			if text := lines.Text(); strings.Contains(text, job) && strings.Contains(text, message) {
-				return true, nil
-			}
-		}
-		return false, lines.Err()
+		n, err := r.said(process, job, message)
+		return n > 0, err
 	}))
+}
+
+// said counts how often a process has said something about a run or an audit; empty: any.
+func (r *rig) said(process, id, message string) (n int, err error) {
+	content, err := os.ReadFile(filepath.Join(r.logs, process+".log"))
+	if err != nil {
+		return 0, err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if text := lines.Text(); strings.Contains(text, id) && strings.Contains(text, message) {
+			n++
+		}
+	}
+	return n, lines.Err()
 }
 
 func frozenReading(t *testing.T, r *rig) {
 	r.load.work()
 	team := tag(60)
 	path := r.prepare(t, team)
-	h := r.gates.hold(http.MethodGet, path+"/members", false)
+	h := r.gates.hold(http.MethodGet, path, false) // which no audit asks for
 	worker, job := r.zombie(t, team, func(ctx context.Context) (string, func()) {
 		worker, err := h.await(ctx)
 		require.NoError(t, err)
@@ -192,7 +200,7 @@ func frozenWriting(t *testing.T, r *rig) {
 	for i, after := range []bool{false, true} {
 		team := tag(61 + i)
 		path := r.prepare(t, team)
-		h := r.gates.hold(http.MethodPut, path+"/users/", after)
+		h := r.gates.hold(http.MethodPut, path+"/users/*", after)
 		worker, job := r.zombie(t, team, func(ctx context.Context) (string, func()) {
 			worker, err := h.await(ctx)
 			require.NoError(t, err)
@@ -435,7 +443,7 @@ func workersStopUnfinished(t *testing.T, r *rig) {
 	ctx := within(t, 90*time.Second)
 	team := tag(62)
 	path := r.prepare(t, team)
-	h := r.gates.hold(http.MethodPut, path+"/users/", false)
+	h := r.gates.hold(http.MethodPut, path+"/users/*", false)
 	o := &owner{load: r.load, random: rand.New(rand.NewPCG(r.random64(), 0))}
 	id, err := o.accept(ctx, team, fmt.Sprintf("hangs-%016x", o.random.Uint64()))
 	require.NoError(t, err)
@@ -533,10 +541,19 @@ func (r *rig) terminate(t *testing.T, name string) {
 	r.end(t, name, syscall.SIGTERM)
 }
 
+// serviceOf is what a process is, whichever of several.
+func serviceOf(name string) string {
+	for _, service := range []string{"worker", "notifier", "gateway", "scheduler"} {
+		if strings.Contains(name, service) {
+			return service
+		}
+	}
+	return name
+}
+
 func (r *rig) end(t *testing.T, name string, sig syscall.Signal) {
 	t.Helper()
-	service, _, _ := strings.Cut(strings.TrimPrefix(name, "reconcile-"), "-")
-	r.note(map[syscall.Signal]string{syscall.SIGKILL: "SIGKILL ", syscall.SIGTERM: "SIGTERM "}[sig] + service)
+	r.note(map[syscall.Signal]string{syscall.SIGKILL: "SIGKILL ", syscall.SIGTERM: "SIGTERM "}[sig] + serviceOf(name))
 	child := r.system.Service(name)
 	ctx := within(t, time.Minute)
 	lives := child.Lives()

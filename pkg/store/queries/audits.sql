@@ -113,6 +113,18 @@ WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = @job_no AND audit_
   AND audit_jobs.until > now() AND audit_jobs.done_at IS NULL AND audits.finished_at IS NULL AND audits.canceled_by = ''
 FOR UPDATE OF audit_jobs;
 
+-- name: FenceAuditJobs :one
+-- Takes the open parts of a canceled audit from those who have them. It gives how many are being written about right now:
+-- those who count must come again.
+WITH idle AS (
+    SELECT audit_jobs.job_no FROM audit_jobs WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.done_at IS NULL FOR UPDATE SKIP LOCKED
+), fenced AS (
+    UPDATE audit_jobs SET fence = fence + 1, until = to_timestamp(0) FROM idle
+    WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.job_no = idle.job_no
+)
+SELECT ((SELECT count(*) FROM audit_jobs WHERE audit_jobs.audit_id = @audit_id AND audit_jobs.done_at IS NULL)
+    - (SELECT count(*) FROM idle))::bigint AS busy;
+
 -- name: EndAuditJob :exec
 UPDATE audit_jobs SET done_at = now(), until = to_timestamp(0) WHERE audit_id = @audit_id AND job_no = @job_no;
 

@@ -43,7 +43,7 @@ WITH incoming AS (
         WHERE target_users.base_role <> incoming.base_role)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+    UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
     FROM changed WHERE target_teams.target_id = changed.target_id RETURNING target_teams.target_id
 )
 INSERT INTO target_users (user_id, email, email_key, name, base_role)
@@ -64,7 +64,7 @@ WITH gone AS (
     WHERE target_teams.target_id IN (SELECT target_members.target_id FROM target_members JOIN gone ON gone.user_id = target_members.user_id)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+    UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
     FROM held WHERE target_teams.target_id = held.target_id RETURNING target_teams.target_id
 )
 DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AND (SELECT count(*) FROM distrusted) IS NOT NULL;
@@ -80,19 +80,20 @@ SELECT unnest(@target_ids::text[]), unnest(@user_ids::text[]), unnest(@policies:
 SELECT target_id FROM target_teams ORDER BY target_id;
 
 -- name: DistrustTargets :exec
--- Teams that the target's records name, and those that hold a user whom they name.
-UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+-- Teams that the target's records name, and those that hold a user whom they name. Reads that begin within lag prove nothing
+-- either: they may not show the change yet.
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now() + @lag::interval), version = version + 1
 WHERE target_teams.target_id = any(@target_ids::text[])
    OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any(@user_ids::text[]));
 
 -- name: DistrustWritten :exec
 -- Teams that runs of ours wrote to, unless somebody has seen them since.
-UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
 FROM (SELECT unnest(@target_ids::text[]) AS target_id, unnest(@ats::timestamptz[]) AS at) AS written
 WHERE target_teams.target_id = written.target_id AND target_teams.members_at <= written.at;
 
 -- name: DistrustAll :exec
-UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1;
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1;
 
 -- name: DistrustUsers :exec
 -- Users whom the target's records name are other than they were, or gone: where they are not listed, they are asked for.

@@ -20,24 +20,33 @@ import (
 // Evidence is what is left when the system has become quiet.
 type Evidence struct {
 	// Told by the load.
-	Accepted []Accepted
-	Looks    []Look
-	Teams    map[string]string // PagerDuty's id of each team there was at the beginning → the team's id
-	Workers  []string          // the ways ("via") by which workers reach PagerDuty; everybody else is a person
-	Patience time.Duration     // how long a run may be put off for a platform's sake before it fails
-	Telling  bool              // notifications may still be on their way
+	Accepted       []Accepted
+	AcceptedAudits []Accepted // without a key where a schedule was triggered
+	Looks          []Look
+	Teams          map[string]string // PagerDuty's id of each team there was at the beginning → the team's id
+	Workers        []string          // the ways ("via") by which workers reach PagerDuty; everybody else is a person
+	Patience       time.Duration     // how long a run may be put off for a platform's sake before it fails
+	Telling        bool              // notifications may still be on their way
+	Auditing       bool              // audits may still be under way
+	LastAudit      string            // of everything, since which nobody has changed anything; empty: there is none
 
 	// Read from PostgreSQL.
-	Runs       map[string]Run
-	Claims     []Claim // in the order in which they were made
-	Findings   []Finding
-	Head       Head
-	Deliveries []Delivery
+	Runs          map[string]Run
+	Claims        []Claim // in the order in which they were made
+	Intents       []Intent
+	Findings      []Finding
+	Head          Head
+	Deliveries    []Delivery
+	Audits        map[string]Audit
+	AuditTeams    []AuditTeam
+	AuditFindings []AuditFinding
+	Links         map[string]string // which of PagerDuty's teams stands for a team, as it was found out once
 
 	// Read from the platforms.
-	Names     map[string]string            // the name of a team on both platforms → the team's id
-	Declared  map[string]map[string]string // team → e-mail → role in PagerDuty's words
-	People    map[string]string            // PagerDuty's id of each person → e-mail
+	Names     map[string]string // the name of a team on both platforms → the team's id
+	Wanted    map[string]Team   // as Cortex declares them, by the team's id
+	Found     map[string]Team   // as PagerDuty has them, by its id
+	People    map[string]string // PagerDuty's id of each person → e-mail
 	PagerDuty []Call
 	Cortex    []Call
 	Slack     []Call
@@ -80,8 +89,8 @@ type Head struct {
 	Hash string
 }
 
-// Delivery is a notification's row.
-type Delivery struct{ Key, Status string }
+// Delivery is a notification's row; JobID is the run or the audit that is told of.
+type Delivery struct{ Key, JobID, Status string }
 
 // Message is a message on Slack with the key in its metadata.
 type Message struct{ Key, TS, Thread string }
@@ -150,6 +159,7 @@ func (e *Evidence) count(r *Report) {
 			}
 		}
 	}
+	e.countAudits(r)
 	for _, c := range e.PagerDuty {
 		if e.byWorker(c) && c.Effect != "" {
 			kind, _, _ := strings.Cut(c.Effect, " ")

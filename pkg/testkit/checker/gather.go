@@ -57,16 +57,24 @@ func (s Sources) query(ctx context.Context, f func(*pgx.Conn) error) error {
 // Gather reads everything. The caller adds what it knows itself.
 func (s Sources) Gather(ctx context.Context) (*Evidence, error) {
 	e := &Evidence{}
-	if err := s.query(ctx, func(conn *pgx.Conn) error { return e.readDatabase(ctx, conn) }); err != nil {
+	if err := s.query(ctx, func(conn *pgx.Conn) error {
+		// One moment of everything: audits may be under way.
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			return e.readDatabase(ctx, tx)
+		})
+	}); err != nil {
 		return nil, err
 	}
 	source, target, err := s.sides(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e.Names, e.Declared, e.People = map[string]string{}, map[string]map[string]string{}, map[string]string{}
+	e.Names, e.Wanted, e.Found, e.People = map[string]string{}, map[string]Team{}, map[string]Team{}, map[string]string{}
 	for _, t := range source.Teams {
-		e.Names[t.Name], e.Declared[t.Tag] = t.Tag, t.members()
+		e.Names[t.Name], e.Wanted[t.Tag] = t.Tag, Team{t.Name, t.Description, t.members()}
+	}
+	for _, t := range target.Teams {
+		e.Found[t.ID] = Team{t.Name, t.Description, t.members()}
 	}
 	for _, u := range target.Users {
 		e.People[u.ID] = u.Email
@@ -92,13 +100,18 @@ func (s Sources) Gather(ctx context.Context) (*Evidence, error) {
 	return e, err
 }
 
-func (e *Evidence) readDatabase(ctx context.Context, conn *pgx.Conn) error {
-	e.Runs = map[string]Run{}
+func (e *Evidence) readDatabase(ctx context.Context, tx pgx.Tx) error {
+	e.Runs, e.Audits, e.Links = map[string]Run{}, map[string]Audit{}, map[string]string{}
 	var id string
 	var run Run
 	var claim Claim
 	var f Finding
 	var d Delivery
+	var i Intent
+	var a Audit
+	var at AuditTeam
+	var af AuditFinding
+	var team, target string
 	for _, q := range []struct {
 		sql  string
 		into []any
@@ -118,9 +131,41 @@ func (e *Evidence) readDatabase(ctx context.Context, conn *pgx.Conn) error {
 			[]any{&f.Seq, &f.JobID, &f.ChangeID, &f.Team, &f.Outcome, &f.Content, &f.PrevHash, &f.Hash}, func() { e.Findings = append(e.Findings, f) },
 		},
 		{`SELECT seq, hash FROM trail_head`, []any{&e.Head.Seq, &e.Head.Hash}, func() {}},
-		{`SELECT delivery_key, status FROM deliveries`, []any{&d.Key, &d.Status}, func() { e.Deliveries = append(e.Deliveries, d) }},
+		{
+			`SELECT delivery_key, job_id::text, status FROM deliveries`,
+			[]any{&d.Key, &d.JobID, &d.Status}, func() { e.Deliveries = append(e.Deliveries, d) },
+		},
+		{
+			`SELECT intended_at, team_id, change->>'kind', coalesce(change->>'user_id', '') FROM changes JOIN runs USING (job_id)`,
+			[]any{&i.At, &i.Team, &i.Kind, &i.Person}, func() { e.Intents = append(e.Intents, i) },
+		},
+		{
+			`SELECT audit_id::text, schedule_id, coalesce(tick_at::text, ''), status, read, coalesce(nullif(request->>'notify', ''), 'always'),
+				coalesce(request->>'slack_channel', ''), coalesce(request->'scope'->'include', '[]'), coalesce(request->'scope'->'exclude', '[]'),
+				teams_total, teams_done, coalesce(report->'counts'->>'missed', '0')::integer, coalesce(report->'counts'->>'teams', '0')::integer,
+				coalesce(report->'counts'->>'in_sync', '0')::integer, coalesce(report->'counts'->>'out_of_sync', '0')::integer,
+				coalesce(report->'counts'->>'unknown', '0')::integer,
+				(SELECT count(*) FROM audit_jobs WHERE audit_jobs.audit_id = audits.audit_id AND done_at IS NOT NULL),
+				jsonb_build_object('cortex', cortex_calls, 'pagerduty', pagerduty_calls) FROM audits`,
+			[]any{
+				&id, &a.Schedule, &a.Tick, &a.Status, &a.Read, &a.Notify, &a.Channel, &a.Include, &a.Exclude, &a.Total, &a.Done, &a.Missed,
+				&a.Counts.Teams, &a.Counts.InSync, &a.Counts.OutOfSync, &a.Counts.Unknown, &a.Parts, &a.Calls,
+			}, func() {
+				e.Audits[id] = a
+				a = Audit{} // its slices and its map are the row's
+			},
+		},
+		{
+			`SELECT audit_id::text, team_id, coalesce(status, ''), unread_reason FROM audit_teams`,
+			[]any{&at.Audit, &at.Team, &at.Status, &at.Unread}, func() { e.AuditTeams = append(e.AuditTeams, at) },
+		},
+		{
+			`SELECT team_id, kind, category, entity_ref, status, resolved_at IS NOT NULL, resolved_by FROM audit_findings`,
+			[]any{&af.Team, &af.Kind, &af.Category, &af.Entity, &af.Status, &af.Resolved, &af.By}, func() { e.AuditFindings = append(e.AuditFindings, af) },
+		},
+		{`SELECT team_id, target_id FROM links`, []any{&team, &target}, func() { e.Links[team] = target }},
 	} {
-		rows, err := conn.Query(ctx, q.sql)
+		rows, err := tx.Query(ctx, q.sql)
 		if err == nil {
 			_, err = pgx.ForEachRow(rows, q.into, func() error { q.keep(); return nil })
 		}
@@ -159,11 +204,21 @@ func (t declaredTeam) members() map[string]string {
 
 // observed is PagerDuty's state.
 type observed struct {
-	Teams []struct {
-		ID, Name, Description string
-		Members               []struct{ Email, Role string }
-	}
+	Teams []observedTeam
 	Users []struct{ ID, Email string }
+}
+
+type observedTeam struct {
+	ID, Name, Description string
+	Members               []struct{ Email, Role string }
+}
+
+func (t observedTeam) members() map[string]string {
+	roles := map[string]string{}
+	for _, m := range t.Members {
+		roles[strings.ToLower(m.Email)] = m.Role
+	}
+	return roles
 }
 
 func (s Sources) sides(ctx context.Context) (source declared, target observed, err error) {
@@ -210,11 +265,7 @@ func (s Sources) Look(ctx context.Context, jobID, team string) (Look, error) {
 		if t.Name != name {
 			continue
 		}
-		members := map[string]string{}
-		for _, m := range t.Members {
-			members[strings.ToLower(m.Email)] = m.Role
-		}
-		have = append(have, show(t.Name, t.Description, members))
+		have = append(have, show(t.Name, t.Description, t.members()))
 	}
 	if l.Have = strings.Join(have, " and "); len(have) == 0 {
 		l.Have = "(no team of that name)"

@@ -30,6 +30,14 @@ var rules = []rule{
 	{"one writer per team", oneWriter},
 	{"quota is respected", quotaRespected},
 	{"told once", toldOnce},
+	{"accepted audits end", auditsEnd},
+	{"a tick is one audit", ticksOnce},
+	{"audits change nothing", auditsReadOnly},
+	{"audits add up", auditsAddUp},
+	{"audits leave nothing out", auditsWhole},
+	{"audits are told of", auditsTold},
+	{"a finding is one", findingsOnce},
+	{"the last audit is right", lastAuditRight},
 }
 
 var terminal = []string{"succeeded", "failed", "dead_lettered", "canceled"}
@@ -60,7 +68,7 @@ func sameKeySameJob(e *Evidence, _ *Report, complain func(string, ...any)) {
 		}
 		jobs[key][job] = true
 	}
-	for _, a := range e.Accepted {
+	for _, a := range slices.Concat(e.Accepted, e.AcceptedAudits) {
 		note(a.Key, a.JobID)
 	}
 	for id, run := range e.Runs {
@@ -221,7 +229,7 @@ func noDeclaredRemoved(e *Evidence, _ *Report, complain func(string, ...any)) {
 		if kind != "remove_member" || !e.byWorker(c) {
 			continue
 		}
-		if role, declared := e.Declared[teams[id]][email]; declared {
+		if role, declared := e.Wanted[teams[id]].Members[email]; declared {
 			complain("%s was removed from team %s at %s, and is declared there as %s", email, teams[id], c.Time.Format(time.StampMilli), role)
 		}
 	}
@@ -336,7 +344,7 @@ func toldOnce(e *Evidence, r *Report, complain func(string, ...any)) {
 				r.Exceptions["messages posted again after their answer was lost"] += n - 1
 			}
 		}
-		if delivery, _, _ := strings.Cut(key, "#"); !known[delivery] { // replies have keys of their own: <key>#<n>
+		if delivery, _, _ := strings.Cut(key, "#"); !known[delivery] && !e.Telling { // replies have keys of their own: <key>#<n>
 			complain("message %s is on Slack, and nobody was to be told so", key)
 		}
 	}

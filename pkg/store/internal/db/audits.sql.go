@@ -524,6 +524,26 @@ func (q *Queries) FailSnapshot(ctx context.Context, arg FailSnapshotParams) erro
 	return err
 }
 
+const fenceAuditJobs = `-- name: FenceAuditJobs :one
+WITH idle AS (
+    SELECT audit_jobs.job_no FROM audit_jobs WHERE audit_jobs.audit_id = $1 AND audit_jobs.done_at IS NULL FOR UPDATE SKIP LOCKED
+), fenced AS (
+    UPDATE audit_jobs SET fence = fence + 1, until = to_timestamp(0) FROM idle
+    WHERE audit_jobs.audit_id = $1 AND audit_jobs.job_no = idle.job_no
+)
+SELECT ((SELECT count(*) FROM audit_jobs WHERE audit_jobs.audit_id = $1 AND audit_jobs.done_at IS NULL)
+    - (SELECT count(*) FROM idle))::bigint AS busy
+`
+
+// Takes the open parts of a canceled audit from those who have them. It gives how many are being written about right now:
+// those who count must come again.
+func (q *Queries) FenceAuditJobs(ctx context.Context, auditID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, fenceAuditJobs, auditID)
+	var busy int64
+	err := row.Scan(&busy)
+	return busy, err
+}
+
 const finishAudit = `-- name: FinishAudit :exec
 UPDATE audits SET
     status = $1, phase = 'ended', finished_at = now(), started_at = coalesce(started_at, now()), report = $2,

@@ -12,7 +12,7 @@ import (
 )
 
 const distrustAll = `-- name: DistrustAll :exec
-UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
 `
 
 func (q *Queries) DistrustAll(ctx context.Context) error {
@@ -21,19 +21,21 @@ func (q *Queries) DistrustAll(ctx context.Context) error {
 }
 
 const distrustTargets = `-- name: DistrustTargets :exec
-UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
-WHERE target_teams.target_id = any($1::text[])
-   OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any($2::text[]))
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now() + $1::interval), version = version + 1
+WHERE target_teams.target_id = any($2::text[])
+   OR target_teams.target_id IN (SELECT target_members.target_id FROM target_members WHERE target_members.user_id = any($3::text[]))
 `
 
 type DistrustTargetsParams struct {
+	Lag       time.Duration
 	TargetIds []string
 	UserIds   []string
 }
 
-// Teams that the target's records name, and those that hold a user whom they name.
+// Teams that the target's records name, and those that hold a user whom they name. Reads that begin within lag prove nothing
+// either: they may not show the change yet.
 func (q *Queries) DistrustTargets(ctx context.Context, arg DistrustTargetsParams) error {
-	_, err := q.db.Exec(ctx, distrustTargets, arg.TargetIds, arg.UserIds)
+	_, err := q.db.Exec(ctx, distrustTargets, arg.Lag, arg.TargetIds, arg.UserIds)
 	return err
 }
 
@@ -48,7 +50,7 @@ func (q *Queries) DistrustUsers(ctx context.Context, userIds []string) error {
 }
 
 const distrustWritten = `-- name: DistrustWritten :exec
-UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
 FROM (SELECT unnest($1::text[]) AS target_id, unnest($2::timestamptz[]) AS at) AS written
 WHERE target_teams.target_id = written.target_id AND target_teams.members_at <= written.at
 `
@@ -121,7 +123,7 @@ WITH gone AS (
     WHERE target_teams.target_id IN (SELECT target_members.target_id FROM target_members JOIN gone ON gone.user_id = target_members.user_id)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+    UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
     FROM held WHERE target_teams.target_id = held.target_id RETURNING target_teams.target_id
 )
 DELETE FROM target_users USING gone WHERE target_users.user_id = gone.user_id AND (SELECT count(*) FROM distrusted) IS NOT NULL
@@ -513,7 +515,7 @@ WITH incoming AS (
         WHERE target_users.base_role <> incoming.base_role)
     ORDER BY target_teams.target_id FOR UPDATE
 ), distrusted AS (
-    UPDATE target_teams SET members_at = NULL, distrusted_at = now(), version = version + 1
+    UPDATE target_teams SET members_at = NULL, distrusted_at = greatest(distrusted_at, now()), version = version + 1
     FROM changed WHERE target_teams.target_id = changed.target_id RETURNING target_teams.target_id
 )
 INSERT INTO target_users (user_id, email, email_key, name, base_role)

@@ -19,6 +19,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/nthlayer/nthlayer/pkg/audit"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/services/audit-scheduler/internal/conduct"
 )
@@ -120,6 +122,37 @@ func TestMove_Canceled_EndsWithoutAWord(t *testing.T) {
 		require.Contains(t, a.Summary, "canceled by carol")
 		require.Empty(t, r.told(id))
 	}
+}
+
+// What a worker was about to write when somebody canceled stands in the report, or is not written: counted is what stays.
+func TestMove_CanceledWhileAPartIsWritten_CountsWhatWasWritten(t *testing.T) {
+	r := start(t)
+	id := r.accept()
+	r.snapshot(id, 60)
+	r.move()
+	idle := r.claim(id, 2)
+	teams, err := idle.Teams(t.Context())
+	require.NoError(t, err)
+
+	writing, err := r.db.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = writing.Exec(t.Context(), "SELECT FROM audit_jobs WHERE audit_id = $1 AND job_no = 1 FOR UPDATE", id)
+	require.NoError(t, err)
+	_, err = writing.Exec(t.Context(), "UPDATE audit_teams SET status = 'in_sync' WHERE audit_id = $1 AND job_no = 1", id)
+	require.NoError(t, err)
+	_, err = r.CancelAudit(t.Context(), id, "carol")
+	require.NoError(t, err)
+	r.move()
+	require.Nil(t, r.audit(id).FinishedAt, "somebody is writing what will have to be counted")
+
+	require.NoError(t, writing.Commit(t.Context()))
+	r.move()
+	a := r.audit(id)
+	require.Equal(t, audit.Canceled, a.Status)
+	require.Equal(t, notice.AuditCounts{Teams: 60, InSync: 25, Unknown: 35, Unread: 35}, a.Report.Counts)
+	_, err = idle.Settle(t.Context(), outcomes(teams, nil), store.Calls{})
+	require.Equal(t, fault.Fenced, fault.KindOf(err))
+	require.Equal(t, 25, r.count("SELECT count(*) FROM audit_teams WHERE audit_id = $1 AND status IS NOT NULL", id))
 }
 
 func TestMove_OneAuditCannotBeMoved_TheOthersAre(t *testing.T) {
