@@ -16,7 +16,7 @@ func TestDev_FlagOutOfRange_NamesFlagAndRangeAndStartsNothing(t *testing.T) {
 		"--workers=0":       "--workers 0: must be from 1 to 16",
 		"--workers=-1":      "--workers -1: must be from 1 to 16",
 		"--workers=17":      "--workers 17: must be from 1 to 16",
-		"--port-base=65533": "--port-base 65533: must be from 1 to 65518, because this system takes 16 ports",
+		"--port-base=65533": "--port-base 65533: must be from 1 to 65518, because this system takes 18 ports",
 		"--port-base=-1":    "--port-base -1: must be from 1 to 65518",
 	} {
 		var out, errs bytes.Buffer
