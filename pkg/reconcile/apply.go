@@ -1,10 +1,12 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -195,6 +197,48 @@ func (r *run) catchUp(ctx context.Context, s *State, changes []store.Change) err
 		}
 	}
 	return nil
+}
+
+// fetchTarget reads the linked team. A run that is planned anew may have changed it a moment ago: what the target does not
+// show yet is waited for, or it would be planned, made and recorded once more.
+func (r *run) fetchTarget(ctx context.Context, s *State) error {
+	if err := r.Flow.fetchTarget(ctx, s); err != nil || s.Observed == nil || r.job.Run.Round <= 1 {
+		return err
+	}
+	changes, err := r.job.Ledger.Earlier(ctx)
+	if err != nil {
+		return err
+	}
+	recent := r.recent(changes)
+	shown := func() bool {
+		return !slices.ContainsFunc(recent, func(c store.Change) bool { return !s.Observed.Shows(c.Change) })
+	}
+	if shown() {
+		return nil
+	}
+	err = r.until(ctx, func(ctx context.Context) (bool, error) {
+		observed, err := r.observe(ctx, s.Link.TargetID)
+		if err != nil || observed == nil {
+			return true, err // a team that is gone is match's to find
+		}
+		s.Observed = observed
+		return shown(), nil
+	})
+	if errors.Is(err, errNotShown) { // somebody has changed it back
+		return nil
+	}
+	return err
+}
+
+// recent gives the last change that took effect of each person, and of the team, as far as the target may not show it yet.
+func (r *run) recent(changes []store.Change) []store.Change {
+	last := map[string]store.Change{}
+	for _, c := range changes {
+		if c.Outcome == trail.Applied && c.DoneAt != nil && r.parts.Now().Sub(*c.DoneAt) < 2*r.parts.VerifyWithin { // twice: clocks differ
+			last[cmp.Or(c.UserID, c.ID)] = c
+		}
+	}
+	return slices.Collect(maps.Values(last))
 }
 
 const foundDone = "found done after an interruption"

@@ -101,7 +101,7 @@ func New(parts Parts) (*Flow, error) {
 		parts.Now = time.Now
 	}
 	f := &Flow{parts: parts}
-	compare, err := f.comparing("team.plan").Build()
+	compare, err := f.comparing("team.plan", f.fetchTarget).Build()
 	if err != nil {
 		return nil, err
 	}
@@ -140,11 +140,11 @@ type AppliedChange struct {
 	APICalls []trail.APICall `json:"api_calls,omitempty"`
 }
 
-// comparing declares the steps that only read.
-func (f *Flow) comparing(name string) *flow.Builder[State] {
+// comparing declares the steps that only read. How the target is read is for the caller to say: a run has a past.
+func (f *Flow) comparing(name string, fetchTarget flow.Func[State]) *flow.Builder[State] {
 	return flow.New[State](name).
 		Step("fetch_source", f.fetchSource, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
-		Step("fetch_target", f.fetchTarget, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
+		Step("fetch_target", fetchTarget, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
 		Step("match", f.match, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
 		Step("plan", f.plan, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
 		Step("guard", f.guard).
@@ -156,7 +156,7 @@ func (f *Flow) comparing(name string) *flow.Builder[State] {
 
 // graph is the whole flow of one run.
 func (f *Flow) graph(r *run) (*flow.Graph[State], error) {
-	return f.comparing("team.reconcile").
+	return f.comparing("team.reconcile", r.fetchTarget).
 		Step("apply", r.apply, flow.Effect(), flow.Timeout(10*time.Minute), flow.Needs(2*callNeeds)).
 		Step("verify", r.verify, flow.Timeout(5*time.Minute)).
 		Step("record", r.record, flow.Timeout(time.Minute)).

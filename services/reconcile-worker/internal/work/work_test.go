@@ -180,6 +180,28 @@ func TestHandle_PausedInTheMiddle_DecidesOverAgain(t *testing.T) {
 	require.Contains(t, r.members(), "dan")
 }
 
+// A team that is paused and resumed at once is planned anew, while the target does not show yet what was changed. That is
+// waited for: a change is made, and stands in the trail, once.
+func TestHandle_PausedAndResumedWhileReadsLag_EachChangeIsMadeOnce(t *testing.T) {
+	r := start(t, nil)
+	r.pagerduty.Control().SetLimits(control.Limits{StaleMS: 400})
+	id := r.accept()
+	r.onCall("PUT", "/users/", func() {
+		_, err := r.store.PauseTeam(t.Context(), team, "bob", "lunch", time.Hour)
+		require.NoError(t, err)
+		r.noticed(id)
+	})
+	r.handle(id)
+	require.Equal(t, store.Queued, r.run(id).Status)
+	require.Equal(t, 1, r.pagerduty.Control().Calls().Writes)
+	require.NoError(t, r.store.ResumeTeam(t.Context(), team))
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	require.Equal(t, declared, r.members())
+	require.Equal(t, 3, r.pagerduty.Control().Calls().Writes)
+	require.Len(t, applied(r.trail(id)), 3)
+}
+
 // What is applied is verified, recorded and told, although somebody pauses the team at the last change.
 func TestHandle_PausedAtTheLastChange_EndsWhatItBegan(t *testing.T) {
 	r := start(t, nil)
