@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"go.opentelemetry.io/contrib/propagators/aws/xray"
@@ -47,8 +48,11 @@ func Setup(ctx context.Context, cfg config.Telemetry, service, version string, l
 			return nil, errors.Join(fmt.Errorf("export metrics: %w", err), spans.Shutdown(ctx))
 		}
 		traceOptions = append(traceOptions, sdktrace.WithBatcher(spans))
-		metricOptions = append(metricOptions, sdkmetric.WithReader(
-			sdkmetric.NewPeriodicReader(metrics, sdkmetric.WithInterval(metricsEvery))))
+		var reading []sdkmetric.PeriodicReaderOption
+		if os.Getenv("OTEL_METRIC_EXPORT_INTERVAL") == "" { // else the SDK takes what that says
+			reading = append(reading, sdkmetric.WithInterval(metricsEvery))
+		}
+		metricOptions = append(metricOptions, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(metrics, reading...)))
 	}
 	tracing := sdktrace.NewTracerProvider(traceOptions...)
 	metering := sdkmetric.NewMeterProvider(metricOptions...)

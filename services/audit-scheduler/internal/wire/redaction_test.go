@@ -4,12 +4,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/audit"
-	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/testkit"
@@ -45,29 +43,7 @@ func TestScheduler_Secrets_StayInside(t *testing.T) {
 		_, err = c.CreateSchedule(ctx, &nthlayerv1.CreateScheduleRequest{ScheduleId: "nightly", Settings: bad})
 		require.Error(t, err)
 	}
-	_, err = s.db.CreateSchedule(t.Context(), "due", settings(), time.Now().Add(-time.Minute), "ann@example.org")
-	require.NoError(t, err)
-	s.Await(t, "output", `"schedule ticked"`)
-	audits, err := s.db.Audits(t.Context(), store.AuditFilter{ScheduleID: "due", Limit: 1})
-	require.NoError(t, err)
-	require.Len(t, audits, 1)
-	job, err := s.db.ClaimAuditJob(t.Context(), audits[0].AuditID, store.SnapshotJob, "worker", time.Minute)
-	require.NoError(t, err)
-	require.NoError(t, job.Stage(t.Context(), []ownership.Desired{{TeamID: "payments", Name: "payments"}}))
-	require.NoError(t, job.EndSnapshot(t.Context(), store.Snapshot{Read: audit.Full, Teams: 1}))
-	var part *store.AuditJob
-	require.Eventually(t, func() bool {
-		part, err = s.db.ClaimAuditJob(t.Context(), audits[0].AuditID, 1, "worker", time.Minute)
-		return err == nil
-	}, 20*time.Second, 5*time.Millisecond)
-	teams, err := part.Teams(t.Context())
-	require.NoError(t, err)
-	_, err = part.Settle(t.Context(), []store.AuditedTeam{{
-		Team: teams[0], Status: ownership.OutOfSync,
-		Findings: []audit.Finding{{TeamID: "payments", Kind: string(ownership.UserNotFound), EntityRef: "person:ben@example.org", Message: "ben@example.org has no account"}},
-	}}, store.Calls{})
-	require.NoError(t, err)
-	s.Await(t, "output", `"audit ended"`)
+	s.audited(t)
 	for _, path := range []string{"/readyz", "/debug/config", "/debug/log-level", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
 		s.Get(t, s.admin+path)
 	}
