@@ -42,20 +42,25 @@ func (c Config) checkPorts() error {
 // them until the part that needs one takes it over.
 type ports struct {
 	next int // 0: any free port
+
+	free, end int            // what is left of the block that free ports come from
+	blocks    []net.Listener // each on the first port of a block: no other system gives out ports of it meanwhile
 }
 
-// Free ports are looked for below those that systems give out by themselves (from 32768 on Linux, 49152 elsewhere): nobody
-// is given one between its release and the moment its part takes it over.
+// Free ports come from below those that systems give out by themselves (from 32768 on Linux, 49152 elsewhere), and in blocks
+// that one system has to itself: nobody is given a port between its release and the moment its part takes it over, and
+// none while its part is started again.
 const (
-	firstFree = 10_000
-	freePorts = 20_000
-	freeTries = 100
+	firstBlock = 10_000
+	blockSize  = 64
+	blocks     = 312
+	freeTries  = 100
 )
 
 // listen reserves the next address.
 func (p *ports) listen(ctx context.Context) (net.Listener, error) {
 	if p.next == 0 {
-		return listenFree(ctx)
+		return p.listenFree(ctx)
 	}
 	l, err := listenOn(ctx, p.next)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -68,17 +73,49 @@ func (p *ports) listen(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-func listenFree(ctx context.Context) (l net.Listener, err error) {
+func (p *ports) listenFree(ctx context.Context) (net.Listener, error) {
+	for {
+		if p.free == p.end {
+			if err := p.takeBlock(ctx); err != nil {
+				return nil, fmt.Errorf("find free ports: %w", err)
+			}
+		}
+		l, err := listenOn(ctx, p.free)
+		p.free++
+		if errors.Is(err, syscall.EADDRINUSE) { // another program's
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		return l, nil
+	}
+}
+
+// takeBlock makes a block this system's own until close.
+func (p *ports) takeBlock(ctx context.Context) (err error) {
 	for range freeTries {
-		l, err = listenOn(ctx, firstFree+rand.IntN(freePorts))
+		first := firstBlock + blockSize*rand.IntN(blocks)
+		var l net.Listener
+		if l, err = listenOn(ctx, first); err == nil {
+			p.blocks = append(p.blocks, l)
+			p.free, p.end = first+1, first+blockSize
+			return nil
+		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("find a free port: %w", err)
+	return err
+}
+
+// close gives the blocks back.
+func (p *ports) close(context.Context) error {
+	var errs []error
+	for _, l := range p.blocks {
+		errs = append(errs, l.Close())
 	}
-	return l, nil
+	return errors.Join(errs...)
 }
 
 func listenOn(ctx context.Context, port int) (net.Listener, error) {

@@ -79,6 +79,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 // start is the order of things. Each step adds how it is undone.
 func (s *System) start(ctx context.Context) error {
 	next := &ports{next: s.cfg.PortBase}
+	s.onStop("ports", next.close)
 	for _, step := range []struct {
 		what string
 		do   func(context.Context, *ports) error
