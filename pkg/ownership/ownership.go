@@ -24,6 +24,7 @@ type Desired struct {
 	Name        string   `json:"name,omitempty"`        // empty: not declared
 	Description string   `json:"description,omitempty"` // empty: not declared
 	Archived    bool     `json:"archived,omitempty"`
+	Groups      []string `json:"groups,omitempty"` // which the source puts the team in, for example its tier
 	Members     []Member `json:"members"`
 }
 

@@ -22,6 +22,9 @@ const (
 	RemoveMember Kind = "remove_member"
 )
 
+// Kinds are all kinds of change, in that order.
+func Kinds() []Kind { return []Kind{CreateTeam, UpdateTeam, AddMember, ChangeRole, RemoveMember} }
+
 // Change is one step of a plan. It holds what is needed to do it and, in Before and After, to show and to undo it.
 type Change struct {
 	ID        string  `json:"id"` // "<kind>:<entity_ref>", unique within a plan

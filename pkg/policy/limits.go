@@ -1,5 +1,3 @@
-// Package policy holds the guards: they look at a plan before it is applied and allow it, deny it, or say that a person
-// has to approve it.
 package policy
 
 import (
@@ -10,22 +8,6 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
-
-// Verdict is what a guard says of a plan.
-type Verdict string
-
-// The verdicts, mildest first.
-const (
-	Allow           Verdict = "allow"
-	RequireApproval Verdict = "require_approval"
-	Deny            Verdict = "deny"
-)
-
-// Decision is a verdict and a sentence for each rule that did not allow the plan.
-type Decision struct {
-	Verdict Verdict  `json:"verdict"`
-	Reasons []string `json:"reasons,omitempty"`
-}
 
 func (d Decision) with(v Verdict, reason string) Decision {
 	d.Reasons = append(d.Reasons, reason)

@@ -1,0 +1,236 @@
+package policy
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+)
+
+//go:embed rules
+var shipped embed.FS
+
+const (
+	paramsFile = "params.yaml"
+	maxFile    = 1 << 20 // bytes of one file
+	maxFiles   = 500
+)
+
+// Bundle is the shipped rules with what a company added and overrode.
+type Bundle struct {
+	Modules map[string]*ast.Module // by the file's name
+	Params  map[string]any         // by the rule's name
+	Rules   []Rule                 // by name
+}
+
+// Rule is one rule of a bundle.
+type Rule struct {
+	Name    string
+	Title   string
+	About   string
+	Shipped bool
+}
+
+// Shipped is the bundle that every company starts with.
+func Shipped() (*Bundle, error) { return Load(nil) }
+
+// Load joins the shipped rules with a company's own, which may be nil. Every .rego file below own is one rule (or its
+// tests), and params.yaml at its top overrides parameters value by value.
+func Load(own fs.FS) (*Bundle, error) {
+	base, err := fs.Sub(shipped, "rules")
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{Modules: map[string]*ast.Module{}}
+	if err := b.add(base, "shipped/", true); err != nil {
+		return nil, fmt.Errorf("shipped rules: %w", err)
+	}
+	if b.Params, err = readParams(base); err != nil {
+		return nil, fmt.Errorf("shipped rules: %w", err)
+	}
+	if own == nil {
+		return b, nil
+	}
+	if err := b.add(own, "", false); err != nil {
+		return nil, err
+	}
+	override, err := readParams(own)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.override(override); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// add parses all modules below dir.
+func (b *Bundle) add(dir fs.FS, prefix string, isShipped bool) error {
+	return fs.WalkDir(dir, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() || path.Ext(name) != ".rego" {
+			return nil
+		}
+		if len(b.Modules) == maxFiles {
+			return fault.Field("bundle", fmt.Sprintf("holds more than %d files of rules", maxFiles))
+		}
+		text, err := readFile(dir, name)
+		if err != nil {
+			return err
+		}
+		module, err := ast.ParseModuleWithOpts(prefix+name, string(text), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
+		if err != nil {
+			return fault.New(fault.Invalid, err.Error(), err)
+		}
+		b.Modules[prefix+name] = module
+		return b.admit(module, isShipped)
+	})
+}
+
+// admit takes a module up as a rule. A company's modules may be nothing but rules with names of their own, and tests: a
+// module that adds to a shipped package would change what that says.
+func (b *Bundle) admit(module *ast.Module, isShipped bool) error {
+	pkg := strings.TrimPrefix(module.Package.Path.String(), "data.")
+	name, isRule := strings.CutPrefix(pkg, "nthlayer.rules.")
+	if isShipped && !isRule {
+		return nil
+	}
+	if !isRule || strings.Contains(name, ".") {
+		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: a rule's package is nthlayer.rules.<name>", pkg))
+	}
+	if strings.HasSuffix(name, "_test") {
+		return nil
+	}
+	if i := slices.IndexFunc(b.Rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
+		if b.Rules[i].Shipped && !isShipped {
+			return fault.Field(module.Package.Location.File, fmt.Sprintf(
+				"package %s: there is a shipped rule of that name; choose another name; %s sets what the shipped one goes by", pkg, paramsFile))
+		}
+		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: there is another rule of that name", pkg))
+	}
+	rule := Rule{Name: name, Shipped: isShipped}
+	for _, a := range module.Annotations {
+		if a.Scope == "package" {
+			rule.Title, rule.About = a.Title, a.Description
+		}
+	}
+	b.Rules = append(b.Rules, rule)
+	slices.SortFunc(b.Rules, func(x, y Rule) int { return strings.Compare(x.Name, y.Name) })
+	return nil
+}
+
+func readFile(dir fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, fault.Field(name, fmt.Sprintf("is larger than %d bytes", maxFile))
+	}
+	return fs.ReadFile(dir, name)
+}
+
+func readParams(dir fs.FS) (map[string]any, error) {
+	text, err := readFile(dir, paramsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var params map[string]any
+	if err := yaml.Unmarshal(text, &params); err != nil {
+		return nil, fault.New(fault.Invalid, fmt.Sprintf("%s: %s", paramsFile, err), err)
+	}
+	return params, nil
+}
+
+// override lays a company's parameters over the shipped ones: mappings key by key, everything else as a whole. What comes
+// out must be what the shipped rules can read; rules of the company's own take what they like.
+func (b *Bundle) override(own map[string]any) error {
+	for name := range own {
+		if !slices.ContainsFunc(b.Rules, func(r Rule) bool { return r.Name == name }) {
+			return fault.Field(paramsFile+": "+name, "there is no rule of that name; there are "+strings.Join(b.names(), ", "))
+		}
+	}
+	merged, _ := overlay(b.Params, own).(map[string]any)
+	b.Params = merged
+	return checkParams(merged)
+}
+
+func (b *Bundle) names() []string {
+	names := make([]string, 0, len(b.Rules))
+	for _, r := range b.Rules {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+func overlay(base, own any) any {
+	under, isMap := base.(map[string]any)
+	over, both := own.(map[string]any)
+	if !isMap || !both {
+		return own
+	}
+	merged := maps.Clone(under)
+	for key, value := range over {
+		merged[key] = overlay(under[key], value)
+	}
+	return merged
+}
+
+//go:embed rules/params.schema.json
+var paramsSchema []byte
+
+// checkParams holds parameters against the schema of the shipped rules.
+func checkParams(params map[string]any) error {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(paramsSchema))
+	if err != nil {
+		return err
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("params.schema.json", doc); err != nil {
+		return err
+	}
+	schema, err := c.Compile("params.schema.json")
+	if err != nil {
+		return err
+	}
+	err = schema.Validate(params)
+	var invalid *jsonschema.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var errs []error
+	for _, leaf := range leaves(invalid) {
+		errs = append(errs, fault.Field(paramsFile+": "+strings.Join(leaf.InstanceLocation, "."), leaf.ErrorKind.LocalizedString(message.NewPrinter(language.English))))
+	}
+	return errors.Join(errs...)
+}
+
+// leaves are the errors that have no others below them.
+func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	if len(e.Causes) == 0 {
+		return []*jsonschema.ValidationError{e}
+	}
+	var all []*jsonschema.ValidationError
+	for _, cause := range e.Causes {
+		all = append(all, leaves(cause)...)
+	}
+	return all
+}

@@ -1,0 +1,155 @@
+package policy
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"github.com/nthlayer/nthlayer/pkg/fault"
+)
+
+const question = "data.nthlayer.violations"
+
+// Engine decides by one bundle. It is safe for concurrent use.
+type Engine struct {
+	query rego.PreparedEvalQuery
+}
+
+// NewEngine compiles a bundle. What does not depend on the plan is evaluated here, once.
+func NewEngine(ctx context.Context, b *Bundle) (*Engine, error) {
+	compiler, err := compile(b)
+	if err != nil {
+		return nil, err
+	}
+	query, err := rego.New(
+		rego.Query(question),
+		rego.Compiler(compiler),
+		rego.Store(inmem.NewFromObject(b.data())),
+		rego.StrictBuiltinErrors(true),
+	).PrepareForEval(ctx, rego.WithPartialEval())
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the rules cannot be prepared: "+err.Error(), err)
+	}
+	return &Engine{query: query}, nil
+}
+
+func (b *Bundle) data() map[string]any {
+	return map[string]any{"nthlayer": map[string]any{"params": b.Params}}
+}
+
+// compile checks all modules together, against the schema of the input.
+func compile(b *Bundle) (*ast.Compiler, error) {
+	var schema any
+	if err := json.Unmarshal(Schema, &schema); err != nil {
+		return nil, fmt.Errorf("the schema of the input: %w", err)
+	}
+	schemas := ast.NewSchemaSet()
+	schemas.Put(ast.SchemaRootRef, schema)
+	compiler := ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithCapabilities(capabilities()).WithKeepModules(true)
+	modules := make(map[string]*ast.Module, len(b.Modules))
+	for name, module := range b.Modules {
+		if !strings.HasSuffix(name, "_test.rego") {
+			modules[name] = module
+		}
+	}
+	compiler.Compile(modules)
+	if compiler.Failed() {
+		return nil, fault.New(fault.Invalid, "the rules do not compile: "+compiler.Errors.Error(), compiler.Errors)
+	}
+	if err := b.checkReferences(); err != nil {
+		return nil, err
+	}
+	return compiler, nil
+}
+
+// capabilities are the functions that rules may call: those whose answer depends on their arguments alone.
+func capabilities() *ast.Capabilities {
+	all := ast.CapabilitiesForThisVersion()
+	all.AllowNet = []string{}
+	all.Builtins = slices.DeleteFunc(all.Builtins, func(b *ast.Builtin) bool {
+		return b.Nondeterministic || strings.HasPrefix(b.Name, "opa.") || strings.HasPrefix(b.Name, "net.lookup") || b.Name == "http.send"
+	})
+	return all
+}
+
+// checkReferences refuses a rule that reads a parameter that is not there: it would be undefined, and the rule would never
+// find anything.
+func (b *Bundle) checkReferences() error {
+	params := ast.MustParseRef("data.nthlayer.params")
+	var err error
+	for _, module := range b.Modules {
+		ast.WalkRefs(module, func(ref ast.Ref) bool {
+			if err != nil || !ref.HasPrefix(params) {
+				return err != nil
+			}
+			var at any = b.Params
+			for _, term := range ref[len(params):] {
+				key, isText := term.Value.(ast.String)
+				below, isMap := at.(map[string]any)
+				if !isText || !isMap {
+					return false
+				}
+				value, ok := below[string(key)]
+				if !ok {
+					err = fault.Field(ref.String(), fmt.Sprintf("%s reads a parameter that is not there; set it in %s", module.Package.Location.File, paramsFile))
+					return true
+				}
+				at = value
+			}
+			return false
+		})
+	}
+	return err
+}
+
+// Decide asks all rules. An error means that no decision was made, and nothing may be applied.
+func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
+	if len(in.Plan.Changes) == 0 {
+		return Decision{Verdict: Allow}, nil
+	}
+	answer, err := e.query.Eval(ctx, rego.EvalParsedInput(in.value()))
+	if err != nil {
+		return Decision{}, fmt.Errorf("ask the rules: %w", err)
+	}
+	if len(answer) != 1 {
+		return Decision{}, fmt.Errorf("ask the rules: %d answers", len(answer))
+	}
+	violations, err := read(answer[0].Expressions[0].Value)
+	if err != nil {
+		return Decision{}, err
+	}
+	return decide(violations), nil
+}
+
+// read makes violations of what the rules answered, and takes nothing else.
+func read(answer any) ([]Violation, error) {
+	text, err := json.Marshal(answer)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of the rules: %w", err)
+	}
+	var violations []Violation
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&violations); err != nil {
+		return nil, fmt.Errorf("read the answer of the rules: %w", err)
+	}
+	for _, v := range violations {
+		if v.Verdict != Deny && v.Verdict != RequireApproval {
+			return nil, fmt.Errorf("rule %s answered with the verdict %q; there are %s and %s", v.Rule, v.Verdict, Deny, RequireApproval)
+		}
+		if v.Reason == "" {
+			return nil, fmt.Errorf("rule %s gives no reason", v.Rule)
+		}
+	}
+	slices.SortFunc(violations, func(a, b Violation) int {
+		return cmp.Or(strings.Compare(a.Rule, b.Rule), strings.Compare(a.Reason, b.Reason))
+	})
+	return violations, nil
+}

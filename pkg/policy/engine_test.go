@@ -1,0 +1,266 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+)
+
+func engine(t testing.TB, own fs.FS) *policy.Engine {
+	t.Helper()
+	bundle, err := policy.Load(own)
+	require.NoError(t, err)
+	e, err := policy.NewEngine(t.Context(), bundle)
+	require.NoError(t, err)
+	return e
+}
+
+// team is a team with so many managers, responders and observers.
+type team struct{ managers, responders, observers int }
+
+// asks is the input for a team that loses the first of each role and gains others.
+func asks(before, leave, join team) policy.Input {
+	o := &ownership.Observed{TargetID: "PT1"}
+	p := ownership.Plan{TeamID: "payments", TargetID: "PT1"}
+	add := func(role ownership.Role, members, leaving, joining int) {
+		for i := range members {
+			user := ownership.User{ID: fmt.Sprint(role, i), Email: fmt.Sprintf("%s-%d@example.com", role, i)}
+			o.Members = append(o.Members, ownership.ObservedMember{User: user, Role: role})
+			if i < leaving {
+				p.Changes = append(p.Changes, ownership.Change{
+					ID: "remove_member:" + user.ID, Kind: ownership.RemoveMember, EntityRef: user.ID, UserID: user.ID,
+					Before: &ownership.Entity{Email: user.Email, Role: role},
+				})
+			}
+		}
+		for i := range joining {
+			id := fmt.Sprint("new-", role, i)
+			p.Changes = append(p.Changes, ownership.Change{
+				ID: "add_member:" + id, Kind: ownership.AddMember, EntityRef: id, UserID: id,
+				After: &ownership.Entity{Email: id + "@example.com", Role: role},
+			})
+		}
+	}
+	add(ownership.Manager, before.managers, leave.managers, join.managers)
+	add(ownership.Responder, before.responders, leave.responders, join.responders)
+	add(ownership.Observer, before.observers, leave.observers, join.observers)
+	p.Members = len(o.Members)
+	return policy.Ask(p, ownership.Desired{TeamID: "payments", Name: "Payments"}, o)
+}
+
+func TestShippedRules(t *testing.T) {
+	const (
+		tiered    = "staffing: {tiers: {default: {at_least: {members: 2, managers: 1, responders: 2}}}}"
+		protected = "protected_teams: {teams: [core-*, payments]}"
+		bounded   = "removals: {max_count: 5, floor: 20}"
+		noManager = "roles: {never_granted: [manager]}"
+	)
+	first := func(in policy.Input) policy.Input { in.Team.Groups = []string{"europe", "tier-1"}; return in }
+	cases := []struct {
+		name   string
+		params string
+		in     policy.Input
+		want   policy.Verdict
+		rules  []string
+	}{
+		{"nothing to do", protected, asks(team{1, 9, 0}, team{}, team{}), policy.Allow, nil},
+		{"adds only", "", asks(team{}, team{}, team{responders: 50}), policy.Allow, nil},
+		{"a small team changes by its floor", "", asks(team{responders: 6}, team{responders: 3}, team{}), policy.Allow, nil},
+		{"the share of a large team", "", asks(team{responders: 40}, team{responders: 10}, team{}), policy.Allow, nil},
+		{"one more than the share", "", asks(team{responders: 40}, team{responders: 11}, team{}), policy.RequireApproval, []string{"removals"}},
+		{"one more than the floor", "", asks(team{responders: 8}, team{responders: 4}, team{}), policy.RequireApproval, []string{"removals"}},
+		{"as many as are allowed at all", bounded, asks(team{responders: 90}, team{responders: 5}, team{}), policy.Allow, nil},
+		{"one more than are allowed at all", bounded, asks(team{responders: 90}, team{responders: 6}, team{}), policy.Deny, []string{"removals"}},
+		{"everybody", "", asks(team{responders: 2}, team{responders: 2}, team{}), policy.Deny, []string{"empty_team", "staffing"}},
+		{"everybody of many: deny wins over approval", "", asks(team{responders: 40}, team{responders: 40}, team{}), policy.Deny, []string{"empty_team", "removals", "staffing"}},
+		{"everybody is replaced", "", asks(team{responders: 2}, team{responders: 2}, team{responders: 2}), policy.Allow, nil},
+		{"a protected team", protected, asks(team{1, 9, 0}, team{}, team{responders: 1}), policy.RequireApproval, []string{"protected_teams"}},
+		{"the last manager", tiered, asks(team{1, 4, 0}, team{managers: 1}, team{}), policy.RequireApproval, []string{"staffing"}},
+		{"one of two managers", tiered, asks(team{2, 4, 0}, team{managers: 1}, team{}), policy.Allow, nil},
+		{"a manager may be paged", tiered, asks(team{1, 2, 3}, team{responders: 1}, team{}), policy.Allow, nil},
+		{"an observer may not", tiered, asks(team{1, 1, 3}, team{responders: 1}, team{}), policy.RequireApproval, []string{"staffing"}},
+		{"too few, and no fewer than before", tiered, asks(team{0, 1, 3}, team{observers: 1}, team{}), policy.Allow, nil},
+		{"too few, and more than before", tiered, asks(team{0, 0, 3}, team{}, team{responders: 1}), policy.Allow, nil},
+		{"another tier than the default", "", first(asks(team{1, 2, 0}, team{responders: 1}, team{})), policy.RequireApproval, []string{"staffing"}},
+		{"the default tier", "", asks(team{1, 2, 0}, team{responders: 1}, team{}), policy.Allow, nil},
+		{"a role that may not be granted", noManager, asks(team{0, 5, 0}, team{}, team{managers: 1}), policy.Deny, []string{"roles"}},
+		{"a role that may not be granted leaves", noManager, asks(team{2, 5, 0}, team{managers: 1}, team{}), policy.Allow, nil},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := engine(t, files{"params.yaml": c.params}.fs()).Decide(t.Context(), c.in)
+			require.NoError(t, err)
+			require.Equal(t, c.want, d.Verdict, d.Reasons)
+			var rules []string
+			for _, v := range d.Violations {
+				if len(rules) == 0 || rules[len(rules)-1] != v.Rule {
+					rules = append(rules, v.Rule)
+				}
+			}
+			require.Equal(t, c.rules, rules)
+			require.Len(t, d.Reasons, len(d.Violations))
+		})
+	}
+}
+
+const own = `package nthlayer.rules.friends
+violation contains {"verdict": "deny", "reason": reason} if {
+	some m in input.after.members
+	m.email == data.nthlayer.params.friends.unwanted
+	reason := sprintf("%s is nobody's friend", [m.email])
+}
+`
+
+func TestLoad_OwnRule_StandsBesideTheShippedOnes(t *testing.T) {
+	e := engine(t, files{"friends/rule.rego": own, "params.yaml": "friends: {unwanted: new-manager0@example.com}"}.fs())
+	d, err := e.Decide(t.Context(), asks(team{1, 3, 0}, team{managers: 1, responders: 3}, team{managers: 1}))
+	require.NoError(t, err)
+	require.Equal(t, policy.Decision{
+		Verdict: policy.Deny,
+		Reasons: []string{"new-manager0@example.com is nobody's friend", "the plan would remove 4 of 4 members, more than the 3 that may leave in one run without approval"},
+		Violations: []policy.Violation{
+			{Rule: "friends", Verdict: policy.Deny, Reason: "new-manager0@example.com is nobody's friend"},
+			{Rule: "removals", Verdict: policy.RequireApproval, Reason: "the plan would remove 4 of 4 members, more than the 3 that may leave in one run without approval"},
+		},
+	}, d)
+}
+
+// A bundle that is wrong is refused when it is loaded: it would otherwise hold rules that never find anything.
+func TestLoad_WrongBundle_SaysWhatIsWrong(t *testing.T) {
+	rule := func(body string) string { return "package nthlayer.rules.mine\nviolation contains {\"verdict\": \"deny\", \"reason\": \"no\"} if {\n" + body + "\n}\n" }
+	cases := []struct {
+		name string
+		own  files
+		want string
+	}{
+		{"no such rule", files{"params.yaml": "removal: {share: 1}"}, "params.yaml: removal: there is no rule of that name; there are empty_team, protected_teams, removals, roles, staffing"},
+		{"no such parameter", files{"params.yaml": "removals: {shares: 1}"}, "additional properties 'shares' not allowed"},
+		{"another kind of value", files{"params.yaml": "removals: {share: most}"}, "params.yaml: removals.share"},
+		{"out of range", files{"params.yaml": "removals: {share: 1.5}"}, "params.yaml: removals.share"},
+		{"a rule without its parameters", files{"params.yaml": "removals: null"}, "params.yaml: removals"},
+		{"no YAML", files{"params.yaml": "removals: ["}, "params.yaml"},
+		{"no Rego", files{"a.rego": "package nthlayer.rules.mine\nviolation contains"}, "a.rego"},
+		{"another package", files{"a.rego": "package nthlayer\nviolations contains 1"}, "a rule's package is nthlayer.rules.<name>"},
+		{"below a rule", files{"a.rego": "package nthlayer.rules.removals.more"}, "a rule's package is nthlayer.rules.<name>"},
+		{"a shipped rule's name", files{"a.rego": "package nthlayer.rules.removals"}, "there is a shipped rule of that name"},
+		{"one name twice", files{"a.rego": own, "b.rego": own}, "there is another rule of that name"},
+		{"a field that is not there", files{"a.rego": rule(`input.team.tags[_] == "x"`)}, "undefined ref: input.team.tags"},
+		{"a field of a change that is not there", files{"a.rego": rule("some c in input.plan.changes\nc.action == \"x\"")}, "undefined ref"},
+		{"a parameter that is not there", files{"a.rego": own}, "friends.unwanted"},
+		{"the network", files{"a.rego": rule(`http.send({"url": "http://example.com", "method": "GET"}).status_code == 200`)}, "undefined function http.send"},
+		{"the clock", files{"a.rego": rule(`time.now_ns() > 0`)}, "undefined function time.now_ns"},
+		{"the environment", files{"a.rego": rule(`opa.runtime().env.HOME == "x"`)}, "undefined function opa.runtime"},
+		{"a variable that is not used", files{"a.rego": rule(`x := input.team.id`)}, "unused"},
+		{"too large a file", files{"a.rego": "# " + strings.Repeat("x", 1<<20)}, "larger than"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			bundle, err := policy.Load(c.own.fs())
+			if err == nil {
+				_, err = policy.NewEngine(t.Context(), bundle)
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// Whatever a rule answers that is no violation is an error: nothing may be applied.
+func TestDecide_AnswerIsNoViolation_Fails(t *testing.T) {
+	for name, c := range map[string]struct{ violation, want string }{
+		"unknown verdict": {`{"verdict": "warn", "reason": "x"}`, `verdict "warn"`},
+		"allowed":         {`{"verdict": "allow", "reason": "x"}`, `verdict "allow"`},
+		"no reason":       {`{"verdict": "deny"}`, "gives no reason"},
+		"unknown field":   {`{"verdict": "deny", "reason": "x", "severity": 1}`, "severity"},
+		"a failing call":  {`{"verdict": "deny", "reason": sprintf("%d", [to_number(input.team.id)])}`, "to_number"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := engine(t, files{"a.rego": "package nthlayer.rules.mine\nviolation contains v if {\n v := " + c.violation + "\n}"}.fs())
+			_, err := e.Decide(t.Context(), asks(team{1, 3, 0}, team{}, team{responders: 1}))
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// The schema is what rules are checked against, so the input must be exactly what it says, in both its forms.
+func TestInput_IsWhatTheSchemaSays(t *testing.T) {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(policy.Schema)))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("input", doc))
+	schema, err := c.Compile("input")
+	require.NoError(t, err)
+
+	whole := ownership.Plan{TeamID: "payments", TeamName: "Payments", Changes: []ownership.Change{
+		{ID: "create_team:payments", Kind: ownership.CreateTeam, EntityRef: "payments", After: &ownership.Entity{Name: "Payments", Description: "Money"}},
+		{ID: "add_member:a", Kind: ownership.AddMember, EntityRef: "a", UserID: "PA", After: &ownership.Entity{Email: "a@example.com", Role: ownership.Manager}},
+	}}
+	for name, in := range map[string]policy.Input{
+		"empty":      policy.Ask(ownership.Plan{TeamID: "x"}, ownership.Desired{}, nil),
+		"a new team": policy.Ask(whole, ownership.Desired{Groups: []string{"tier-1"}}, nil),
+		"a change":   asks(team{2, 3, 1}, team{1, 1, 1}, team{1, 0, 1}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := json.Marshal(in)
+			require.NoError(t, err)
+			value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+			require.NoError(t, err)
+			require.NoError(t, schema.Validate(value))
+
+			asJSON, err := ast.ValueFromReader(strings.NewReader(string(text)))
+			require.NoError(t, err)
+			require.Zero(t, asJSON.Compare(policy.Value(in)), "the evaluator is given what the schema says")
+		})
+	}
+}
+
+// BenchmarkDecide has one rule look at every change in its second half, and none in its first.
+func BenchmarkDecide(b *testing.B) {
+	for name, own := range map[string]fs.FS{"shipped": nil, "roles": files{"params.yaml": "roles: {never_granted: [observer]}"}.fs()} {
+		e := engine(b, own)
+		for _, members := range []int{10, 500} {
+			b.Run(fmt.Sprintf("params=%s/members=%d", name, members), func(b *testing.B) {
+				in := policy.Ask(turnover(members))
+				for b.Loop() {
+					_, err := e.Decide(b.Context(), in)
+					require.NoError(b, err)
+				}
+			})
+		}
+	}
+}
+
+type files map[string]string
+
+func (f files) fs() fs.FS {
+	m := fstest.MapFS{}
+	for name, text := range f {
+		m[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return m
+}
+
+// turnover is a team of which everybody is replaced.
+func turnover(members int) (ownership.Plan, ownership.Desired, *ownership.Observed) {
+	p := ownership.Plan{TeamID: "payments", TargetID: "PT1", Members: members}
+	o := &ownership.Observed{TargetID: "PT1"}
+	for i := range members {
+		user := fmt.Sprint("P", i)
+		email := fmt.Sprintf("person-%d@example.com", i)
+		o.Members = append(o.Members, ownership.ObservedMember{User: ownership.User{ID: user, Email: email}, Role: ownership.Responder})
+		p.Changes = append(p.Changes,
+			ownership.Change{ID: "add:" + user, Kind: ownership.AddMember, EntityRef: "new" + user, UserID: "N" + user, After: &ownership.Entity{Email: "new-" + email, Role: ownership.Responder}},
+			ownership.Change{ID: "remove:" + user, Kind: ownership.RemoveMember, EntityRef: user, UserID: user, Before: &ownership.Entity{Email: email, Role: ownership.Responder}},
+		)
+	}
+	return p, ownership.Desired{TeamID: "payments", Name: "Payments"}, o
+}

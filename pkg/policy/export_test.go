@@ -1,0 +1,4 @@
+package policy
+
+// Value is the input as the evaluator takes it.
+var Value = Input.value
