@@ -79,6 +79,18 @@ func (c *Client) Team(ctx context.Context, teamID string) (ownership.Desired, er
 	return decodeTeam(body, teamID)
 }
 
+// Groups are the groups that the catalogue puts a team in.
+func (c *Client) Groups(ctx context.Context, teamID string) ([]string, error) {
+	if err := checkID(teamID); err != nil {
+		return nil, err
+	}
+	body, err := c.get(ctx, "/api/v1/catalog/{tag}", "/api/v1/catalog/"+url.PathEscape(teamID), nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the groups of %s from cortex: %w", teamID, err)
+	}
+	return decodeGroups(body, teamID)
+}
+
 // DeclaredTarget is the PagerDuty team id that the team declares in its custom data, or "".
 func (c *Client) DeclaredTarget(ctx context.Context, teamID string) (string, error) {
 	if err := checkID(teamID); err != nil {

@@ -234,6 +234,34 @@ func TestDeclaredTarget_OddAnswers(t *testing.T) {
 	}
 }
 
+func TestGroups(t *testing.T) {
+	cases := map[string]struct {
+		status int
+		body   string
+		want   []string
+		reason string
+	}{
+		"several":      {200, `{"id":"en1","tag":"payments","groups":["tier-1","europe"]}`, []string{"tier-1", "europe"}, ""},
+		"none":         {200, `{"id":"en1","tag":"payments","groups":[]}`, []string{}, ""},
+		"left out":     {200, `{"id":"en1","tag":"payments"}`, nil, "SOURCE_INCOMPLETE"},
+		"null":         {200, `{"id":"en1","tag":"payments","groups":null}`, nil, "SOURCE_INCOMPLETE"},
+		"another team": {200, `{"id":"en2","tag":"billing","groups":[]}`, nil, "SOURCE_INCOMPLETE"},
+		"broken off":   {200, `{"id":"en1","tag":"payments","groups":["tier`, nil, "SOURCE_INCOMPLETE"},
+		"no such team": {404, `{"type":"NOT_FOUND","message":"no"}`, nil, "SOURCE_TEAM_NOT_FOUND"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := client(t, says(tc.status, tc.body)).Groups(t.Context(), "payments")
+			if tc.reason == "" {
+				require.NoError(t, err)
+				require.Equal(t, tc.want, got)
+				return
+			}
+			require.Equal(t, tc.reason, fault.ReasonOf(err), "%v", err)
+		})
+	}
+}
+
 // catalogue serves n teams in pages as asked, announcing total.
 func catalogue(t *testing.T, n, total int) (http.HandlerFunc, *int) {
 	calls := 0

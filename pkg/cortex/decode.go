@@ -129,6 +129,21 @@ func decodeCustomData(body []byte) ([]customData, error) {
 	return rows, nil
 }
 
+func decodeGroups(body []byte, asked string) ([]string, error) {
+	var entity struct {
+		ID     string    `json:"id"`
+		Tag    string    `json:"tag"`
+		Groups *[]string `json:"groups"`
+	}
+	if err := json.Unmarshal(body, &entity); err != nil || entity.Groups == nil {
+		return nil, incomplete("Cortex's answer for the entity "+asked+" is not whole", err)
+	}
+	if !strings.EqualFold(entity.Tag, asked) && !strings.EqualFold(entity.ID, asked) {
+		return nil, incomplete(fmt.Sprintf("Cortex was asked for the entity %s and answered with %q", asked, entity.Tag), nil)
+	}
+	return *entity.Groups, nil
+}
+
 func decodeCatalog(body []byte) (rows []row, total int, err error) {
 	var page struct {
 		Entities *[]row `json:"entities"`

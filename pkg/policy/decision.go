@@ -1,10 +1,6 @@
 // Package policy holds the guards: they look at a plan before it is applied and allow it, deny it, or say that a person
 // has to approve it.
-//
-// The rules are written in Rego. Those that every company needs are shipped with their parameters (rules/); a company
-// overrides parameters and adds rules of its own with a directory. Whatever cannot be evaluated is an error and never an
-// allowance: rules are type-checked against what they are given (input.schema.json), an unknown parameter or a result
-// that is no violation is refused, and nothing that a rule may call reads the network, the clock or the environment.
+// Here are the words for what they say; package rules is how they come to it.
 package policy
 
 // Verdict is what a guard says of a plan.
@@ -29,10 +25,11 @@ type Decision struct {
 	Verdict    Verdict     `json:"verdict"`
 	Reasons    []string    `json:"reasons,omitempty"`
 	Violations []Violation `json:"violations,omitempty"`
+	Revision   string      `json:"revision,omitempty"` // of the bundle that decided
 }
 
-// decide sums violations up: the sternest counts.
-func decide(violations []Violation) Decision {
+// Decide sums violations up: the sternest counts.
+func Decide(violations []Violation) Decision {
 	d := Decision{Verdict: Allow, Violations: violations}
 	for _, v := range violations {
 		d.Reasons = append(d.Reasons, v.Reason)

@@ -8,6 +8,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/policy/rules"
 	"github.com/nthlayer/nthlayer/pkg/seam"
 	"github.com/nthlayer/nthlayer/pkg/store"
 )
@@ -161,11 +162,19 @@ func (f *Flow) plan(ctx context.Context, s *State) error {
 	return nil
 }
 
-// guard asks whether the plan may be applied.
-func (f *Flow) guard(_ context.Context, s *State) error {
-	decision := f.parts.Guard.Check(*s.Plan)
-	if seam.Off(seam.Guard) {
-		decision = policy.Decision{Verdict: policy.Allow}
+// guard asks whether the plan may be applied. What the rules go by is the source's word, also where the desired state came
+// with the request.
+func (f *Flow) guard(ctx context.Context, s *State) error {
+	decision := policy.Decision{Verdict: policy.Allow}
+	if !s.Plan.Empty() && !seam.Off(seam.Guard) {
+		desired := *s.Desired
+		var err error
+		if desired.Groups, err = f.parts.Source.Groups(ctx, s.TeamID); err != nil && !fault.Is(err, fault.NotFound) {
+			return fmt.Errorf("read the groups of team %s from the source: %w", s.TeamID, err)
+		}
+		if decision, err = f.parts.Guard.Decide(ctx, rules.Ask(*s.Plan, desired, s.Observed)); err != nil {
+			return fmt.Errorf("decide on the plan for team %s: %w", s.TeamID, err)
+		}
 	}
 	s.Decision = &decision
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/flow"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/policy/rules"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
@@ -22,6 +23,8 @@ type Source interface {
 	Team(ctx context.Context, teamID string) (ownership.Desired, error)
 	// DeclaredTarget is the target team that the source names for a team; empty: none.
 	DeclaredTarget(ctx context.Context, teamID string) (string, error)
+	// Groups are the groups that the source puts a team in; rules may go by them.
+	Groups(ctx context.Context, teamID string) ([]string, error)
 }
 
 // Target is where ownership must be true. Each answer is whole or an error.
@@ -38,9 +41,9 @@ type Applier interface {
 	Apply(ctx context.Context, targetID string, change ownership.Change) (string, error)
 }
 
-// Guard decides on a plan before it is applied.
+// Guard decides on a plan before it is applied. Where it fails, nothing is decided and nothing applied.
 type Guard interface {
-	Check(plan ownership.Plan) policy.Decision
+	Decide(ctx context.Context, in rules.Input) (policy.Decision, error)
 }
 
 // Links remembers which target team belongs to a team.
@@ -147,7 +150,7 @@ func (f *Flow) comparing(name string, fetchTarget flow.Func[State]) *flow.Builde
 		Step("fetch_target", fetchTarget, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
 		Step("match", f.match, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
 		Step("plan", f.plan, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
-		Step("guard", f.guard).
+		Step("guard", f.guard, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
 		Edge("fetch_source", "match").
 		Edge("fetch_target", "match").
 		Edge("match", "plan").

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -106,7 +108,9 @@ func TestControl_WithoutAWholeReadAndGuard_TheTeamWouldBeEmptied(t *testing.T) {
 	require.Equal(t, "APPROVAL_REQUIRED", run.GetError().GetReason(), "4 of 5 are too many to go without approval")
 	require.Zero(t, r.writes())
 
-	lax := start(t, generated(t), 1, "NTHLAYER_REMOVAL_SHARE=1")
+	rules := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(rules, "params.yaml"), []byte("removals: {share: 1}"), 0o600))
+	lax := start(t, generated(t), 1, "NTHLAYER_POLICY_DIR="+rules)
 	run, err = lax.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: "team-10", Desired: &nthlayerv1.Desired{Name: "acme/team-10", Members: members}})
 	require.NoError(t, err)
 	require.Equal(t, "succeeded", run.GetStatus())

@@ -22,6 +22,7 @@ type team struct {
 	Archived                   bool
 	IDP                        *org.IDP
 	Slack                      string
+	Groups                     []string
 	Custom                     map[string]any
 	Members                    []member
 	Updated                    time.Time
@@ -39,7 +40,7 @@ func newCatalogue() *catalogue {
 func teamOf(d org.DeclaredTeam, now time.Time) *team {
 	t := &team{
 		ID: d.ID, Tag: d.Tag, Name: d.Name, Description: d.Description, Parent: d.Parent, Archived: d.Archived, IDP: d.IDP,
-		Slack: d.SlackChannel, Custom: d.CustomData, Updated: now,
+		Slack: d.SlackChannel, Groups: append([]string{}, d.Groups...), Custom: d.CustomData, Updated: now,
 	}
 	if t.Custom == nil {
 		t.Custom = map[string]any{}
@@ -111,7 +112,7 @@ func (t *team) show() object {
 func (t *team) row(query map[string]bool) object {
 	shown := object{
 		"id": t.ID, "tag": t.Tag, "name": t.Name, "description": t.Description, "type": "team", "isArchived": t.Archived,
-		"lastUpdated": t.Updated.UTC().Format(time.RFC3339), "groups": []any{}, "links": []any{},
+		"lastUpdated": t.Updated.UTC().Format(time.RFC3339), "groups": t.Groups, "links": []any{},
 		"hierarchy": object{"parents": t.parents(), "children": []any{}},
 	}
 	if query["includeMetadata"] {

@@ -48,6 +48,7 @@ type Team struct {
 	IDP          *IDP           `json:"idp,omitempty"` // members come from an identity provider's group
 	CustomData   map[string]any `json:"custom_data,omitempty"`
 	SlackChannel string         `json:"slack_channel,omitempty"`
+	Groups       []string       `json:"groups,omitempty"` // of Cortex's catalogue
 }
 
 // IDP is the group behind an IDP-backed Cortex team.

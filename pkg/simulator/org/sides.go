@@ -17,6 +17,7 @@ type DeclaredTeam struct {
 	IDP          *IDP
 	CustomData   map[string]any
 	SlackChannel string
+	Groups       []string
 	Members      []DeclaredMember
 }
 
@@ -50,7 +51,8 @@ func (o *Org) Declared() []DeclaredTeam {
 		}
 		teams[i] = DeclaredTeam{
 			ID: cortexID(t.Tag), Tag: t.Tag, Name: t.FullName(), Description: t.Description, Parent: t.Parent,
-			Archived: t.Archived, IDP: t.IDP, CustomData: maps.Clone(t.CustomData), SlackChannel: t.SlackChannel, Members: members,
+			Archived: t.Archived, IDP: t.IDP, CustomData: maps.Clone(t.CustomData), SlackChannel: t.SlackChannel,
+			Groups: slices.Clone(t.Groups), Members: members,
 		}
 	}
 	return teams

@@ -103,23 +103,15 @@ func (a Audit) Validate() error {
 
 // Rules are what a company decides about reconciling.
 type Rules struct {
-	Roles          ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
-	CreateTeams    bool              `env:"NTHLAYER_CREATE_TEAMS" envDefault:"false" doc:"whether a team that PagerDuty lacks is created"`
-	RemovalShare   float64           `env:"NTHLAYER_REMOVAL_SHARE" envDefault:"0.25" doc:"the share of a team's members that one run may remove without approval"`
-	RemovalFloor   int               `env:"NTHLAYER_REMOVAL_FLOOR" envDefault:"3" doc:"the number of members that one run may always remove without approval, but never all"`
-	ProtectedTeams []string          `env:"NTHLAYER_PROTECTED_TEAMS" doc:"teams whose every change needs approval: ids, with * and ?, separated by commas"`
-	VerifyWithin   time.Duration     `env:"NTHLAYER_VERIFY_WITHIN" envDefault:"30s" doc:"how long PagerDuty may take to show a change"`
+	Roles        ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
+	CreateTeams  bool              `env:"NTHLAYER_CREATE_TEAMS" envDefault:"false" doc:"whether a team that PagerDuty lacks is created"`
+	Policy       string            `env:"NTHLAYER_POLICY_DIR" doc:"a directory with the company's rules and parameters; empty: the shipped ones"`
+	VerifyWithin time.Duration     `env:"NTHLAYER_VERIFY_WITHIN" envDefault:"30s" doc:"how long PagerDuty may take to show a change"`
 }
 
 // Validate checks the numbers.
 func (r Rules) Validate() error {
 	var errs []error
-	if r.RemovalShare < 0 || r.RemovalShare > 1 {
-		errs = append(errs, fault.Field("NTHLAYER_REMOVAL_SHARE", "must be between 0 and 1"))
-	}
-	if r.RemovalFloor < 0 {
-		errs = append(errs, fault.Field("NTHLAYER_REMOVAL_FLOOR", "must not be negative"))
-	}
 	if r.VerifyWithin < time.Second || r.VerifyWithin > 4*time.Minute {
 		errs = append(errs, fault.Field("NTHLAYER_VERIFY_WITHIN", "must be between 1s and 4m"))
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/cortex"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/pagerduty"
-	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/policy/rules"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/reconcile"
 	"github.com/nthlayer/nthlayer/pkg/simulator/control"
@@ -56,7 +56,10 @@ type rig struct {
 	before func(*http.Request) // called with each request to PagerDuty
 }
 
-func start(t *testing.T, tune func(*work.Options)) *rig {
+func start(t *testing.T, tune func(*work.Options)) *rig { return startBy(t, "", tune) }
+
+// startBy starts a rig that goes by the policy in a directory; "": the shipped one.
+func startBy(t *testing.T, dir string, tune func(*work.Options)) *rig {
 	url := testkit.Postgres(t)
 	r := &rig{t: t, cortex: cortexsim.New(cortexsim.Options{Token: token}), pagerduty: pagerdutysim.New(pagerdutysim.Options{Token: token})}
 	var err error
@@ -97,13 +100,15 @@ func start(t *testing.T, tune func(*work.Options)) *rig {
 		}
 	})
 	platform := pagerduty.New(pagerduty.Config{BaseURL: target, Token: config.NewSecret(token), HTTP: ways[1]})
+	quiet := slog.New(slog.NewTextHandler(t.Output(), nil))
+	guard, err := rules.Open(t.Context(), dir, quiet)
+	require.NoError(t, err)
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: cortex.New(cortex.Config{BaseURL: source, Token: config.NewSecret(token), HTTP: ways[0]}),
-		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Guard: policy.Limits{RemovalFloor: 3},
+		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Guard: guard,
 		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), CreateTeams: true, Channel: "#ops", VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
 	})
 	require.NoError(t, err)
-	quiet := slog.New(slog.NewTextHandler(t.Output(), nil))
 	events, hub := r.store.NewEventLog(quiet), r.store.NewControlHub(quiet)
 	for _, loop := range []func(context.Context) error{events.Run, hub.Run} {
 		ctx, cancel := context.WithCancel(context.Background())

@@ -1,4 +1,4 @@
-package policy
+package rules
 
 import (
 	"cmp"
@@ -13,6 +13,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/policy"
 )
 
 const question = "data.nthlayer.violations"
@@ -110,45 +111,45 @@ func (b *Bundle) checkReferences() error {
 }
 
 // Decide asks all rules. An error means that no decision was made, and nothing may be applied.
-func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
+func (e *Engine) Decide(ctx context.Context, in Input) (policy.Decision, error) {
 	if len(in.Plan.Changes) == 0 {
-		return Decision{Verdict: Allow}, nil
+		return policy.Decision{Verdict: policy.Allow}, nil
 	}
 	answer, err := e.query.Eval(ctx, rego.EvalParsedInput(in.value()))
 	if err != nil {
-		return Decision{}, fmt.Errorf("ask the rules: %w", err)
+		return policy.Decision{}, fmt.Errorf("ask the rules: %w", err)
 	}
 	if len(answer) != 1 {
-		return Decision{}, fmt.Errorf("ask the rules: %d answers", len(answer))
+		return policy.Decision{}, fmt.Errorf("ask the rules: %d answers", len(answer))
 	}
 	violations, err := read(answer[0].Expressions[0].Value)
 	if err != nil {
-		return Decision{}, err
+		return policy.Decision{}, err
 	}
-	return decide(violations), nil
+	return policy.Decide(violations), nil
 }
 
 // read makes violations of what the rules answered, and takes nothing else.
-func read(answer any) ([]Violation, error) {
+func read(answer any) ([]policy.Violation, error) {
 	text, err := json.Marshal(answer)
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of the rules: %w", err)
 	}
-	var violations []Violation
+	var violations []policy.Violation
 	decoder := json.NewDecoder(strings.NewReader(string(text)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&violations); err != nil {
 		return nil, fmt.Errorf("read the answer of the rules: %w", err)
 	}
 	for _, v := range violations {
-		if v.Verdict != Deny && v.Verdict != RequireApproval {
-			return nil, fmt.Errorf("rule %s answered with the verdict %q; there are %s and %s", v.Rule, v.Verdict, Deny, RequireApproval)
+		if v.Verdict != policy.Deny && v.Verdict != policy.RequireApproval {
+			return nil, fmt.Errorf("rule %s answered with the verdict %q; there are %s and %s", v.Rule, v.Verdict, policy.Deny, policy.RequireApproval)
 		}
 		if v.Reason == "" {
 			return nil, fmt.Errorf("rule %s gives no reason", v.Rule)
 		}
 	}
-	slices.SortFunc(violations, func(a, b Violation) int {
+	slices.SortFunc(violations, func(a, b policy.Violation) int {
 		return cmp.Or(strings.Compare(a.Rule, b.Rule), strings.Compare(a.Reason, b.Reason))
 	})
 	return violations, nil

@@ -1,11 +1,16 @@
-package policy
+// Package rules holds the guards' rules and asks them.
+//
+// They are written in Rego. Those that every company needs are shipped with their parameters (shipped/); a company
+// overrides parameters and adds rules of its own with a directory. Whatever cannot be evaluated is an error and never an
+// allowance: rules are type-checked against what they are given (input.schema.json), an unknown parameter or a result
+// that is no violation is refused, and nothing that a rule may call reads the network, the clock or the environment.
+package rules
 
 import (
 	"bytes"
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -20,14 +25,10 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/fault"
 )
 
-//go:embed rules
+//go:embed shipped/*.rego shipped/params.yaml
 var shipped embed.FS
 
-const (
-	paramsFile = "params.yaml"
-	maxFile    = 1 << 20 // bytes of one file
-	maxFiles   = 500
-)
+const paramsFile = "params.yaml"
 
 // Bundle is the shipped rules with what a company added and overrode.
 type Bundle struct {
@@ -47,27 +48,24 @@ type Rule struct {
 // Shipped is the bundle that every company starts with.
 func Shipped() (*Bundle, error) { return Load(nil) }
 
-// Load joins the shipped rules with a company's own, which may be nil. Every .rego file below own is one rule (or its
-// tests), and params.yaml at its top overrides parameters value by value.
-func Load(own fs.FS) (*Bundle, error) {
-	base, err := fs.Sub(shipped, "rules")
+// Load joins the shipped rules with a company's own files, which may be none. Every .rego file is one rule (or its tests),
+// and params.yaml overrides parameters value by value.
+func Load(own Files) (*Bundle, error) {
+	base, err := ReadFiles(shipped, "shipped")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
 	b := &Bundle{Modules: map[string]*ast.Module{}}
-	if err := b.add(base, "shipped/", true); err != nil {
+	if err := b.add(base, "shipped/"); err != nil {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
-	if b.Params, err = readParams(base); err != nil {
+	if b.Params, err = base.params(); err != nil {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
-	if own == nil {
-		return b, nil
-	}
-	if err := b.add(own, "", false); err != nil {
+	if err := b.add(own, ""); err != nil {
 		return nil, err
 	}
-	override, err := readParams(own)
+	override, err := own.params()
 	if err != nil {
 		return nil, err
 	}
@@ -77,29 +75,25 @@ func Load(own fs.FS) (*Bundle, error) {
 	return b, nil
 }
 
-// add parses all modules below dir.
-func (b *Bundle) add(dir fs.FS, prefix string, isShipped bool) error {
-	return fs.WalkDir(dir, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+// add parses all modules of files. Those that are not shipped have no prefix.
+func (b *Bundle) add(files Files, prefix string) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if path.Ext(name) != ".rego" {
+			continue
 		}
-		if entry.IsDir() || path.Ext(name) != ".rego" {
-			return nil
-		}
-		if len(b.Modules) == maxFiles {
-			return fault.Field("bundle", fmt.Sprintf("holds more than %d files of rules", maxFiles))
-		}
-		text, err := readFile(dir, name)
-		if err != nil {
-			return err
-		}
-		module, err := ast.ParseModuleWithOpts(prefix+name, string(text), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
+		module, err := ast.ParseModuleWithOpts(prefix+name, string(files[name]), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
 		if err != nil {
 			return fault.New(fault.Invalid, err.Error(), err)
 		}
+		if module == nil {
+			return fault.Field(name, "holds no rule")
+		}
 		b.Modules[prefix+name] = module
-		return b.admit(module, isShipped)
-	})
+		if err := b.admit(module, prefix != ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // admit takes a module up as a rule. A company's modules may be nothing but rules with names of their own, and tests: a
@@ -134,27 +128,10 @@ func (b *Bundle) admit(module *ast.Module, isShipped bool) error {
 	return nil
 }
 
-func readFile(dir fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(dir, name)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxFile {
-		return nil, fault.Field(name, fmt.Sprintf("is larger than %d bytes", maxFile))
-	}
-	return fs.ReadFile(dir, name)
-}
-
-func readParams(dir fs.FS) (map[string]any, error) {
-	text, err := readFile(dir, paramsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+// params are the parameters that files set.
+func (f Files) params() (map[string]any, error) {
 	var params map[string]any
-	if err := yaml.Unmarshal(text, &params); err != nil {
+	if err := yaml.Unmarshal(f[paramsFile], &params); err != nil {
 		return nil, fault.New(fault.Invalid, fmt.Sprintf("%s: %s", paramsFile, err), err)
 	}
 	return params, nil
@@ -194,7 +171,7 @@ func overlay(base, own any) any {
 	return merged
 }
 
-//go:embed rules/params.schema.json
+//go:embed shipped/params.schema.json
 var paramsSchema []byte
 
 // checkParams holds parameters against the schema of the shipped rules.
