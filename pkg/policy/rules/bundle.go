@@ -175,27 +175,30 @@ func overlay(base, own any) any {
 var paramsSchema []byte
 
 // checkParams holds parameters against the schema of the shipped rules.
-func checkParams(params map[string]any) error {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(paramsSchema))
+func checkParams(params map[string]any) error { return validate(paramsSchema, paramsFile, params) }
+
+// validate holds a value against a schema. The error names each field that is wrong.
+func validate(schema []byte, name string, value any) error {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
 	if err != nil {
 		return err
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("params.schema.json", doc); err != nil {
+	if err := c.AddResource("schema.json", doc); err != nil {
 		return err
 	}
-	schema, err := c.Compile("params.schema.json")
+	compiled, err := c.Compile("schema.json")
 	if err != nil {
 		return err
 	}
-	err = schema.Validate(params)
+	err = compiled.Validate(value)
 	var invalid *jsonschema.ValidationError
 	if !errors.As(err, &invalid) {
 		return err
 	}
 	var errs []error
 	for _, leaf := range leaves(invalid) {
-		errs = append(errs, fault.Field(paramsFile+": "+strings.Join(leaf.InstanceLocation, "."), leaf.ErrorKind.LocalizedString(message.NewPrinter(language.English))))
+		errs = append(errs, fault.Field(name+": "+strings.Join(leaf.InstanceLocation, "."), leaf.ErrorKind.LocalizedString(message.NewPrinter(language.English))))
 	}
 	return errors.Join(errs...)
 }

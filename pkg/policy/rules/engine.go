@@ -45,15 +45,23 @@ func (b *Bundle) data() map[string]any {
 	return map[string]any{"nthlayer": map[string]any{"params": b.Params}}
 }
 
-// compile checks all modules together, against the schema of the input.
-func compile(b *Bundle) (*ast.Compiler, error) {
+// newCompiler makes a compiler that is strict and knows the schema of the input.
+func newCompiler() (*ast.Compiler, error) {
 	var schema any
 	if err := json.Unmarshal(Schema, &schema); err != nil {
 		return nil, fmt.Errorf("the schema of the input: %w", err)
 	}
 	schemas := ast.NewSchemaSet()
 	schemas.Put(ast.SchemaRootRef, schema)
-	compiler := ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithCapabilities(capabilities()).WithKeepModules(true)
+	return ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithCapabilities(capabilities()), nil
+}
+
+// compile checks all modules together, their tests apart.
+func compile(b *Bundle) (*ast.Compiler, error) {
+	compiler, err := newCompiler()
+	if err != nil {
+		return nil, err
+	}
 	modules := make(map[string]*ast.Module, len(b.Modules))
 	for name, module := range b.Modules {
 		if !strings.HasSuffix(name, "_test.rego") {

@@ -30,6 +30,19 @@ func Encode(w io.Writer, format Format, m proto.Message) error {
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
+	return encode(w, format, compact)
+}
+
+// EncodeValue writes what is no message of the API's.
+func EncodeValue(w io.Writer, format Format, v any) error {
+	compact, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	return encode(w, format, compact)
+}
+
+func encode(w io.Writer, format Format, compact []byte) error {
 	// protojson spaces its output at random, so that nobody relies on it; scripts may.
 	var out bytes.Buffer
 	if err := json.Indent(&out, compact, "", "  "); err != nil {
@@ -39,7 +52,7 @@ func Encode(w io.Writer, format Format, m proto.Message) error {
 	if format == YAML {
 		return encodeYAML(w, out.Bytes())
 	}
-	_, err = w.Write(out.Bytes())
+	_, err := w.Write(out.Bytes())
 	return err
 }
 

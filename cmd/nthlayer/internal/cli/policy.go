@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/pkg/policy"
+	"github.com/nthlayer/nthlayer/pkg/policy/rules"
+)
+
+func (a *app) policy() *cobra.Command {
+	return group("policy", "Check the rules for what a run may do without a person", a.policyLint(), a.policyTest(), a.policyEval())
+}
+
+// bundle reads the policy in a directory; none: the shipped one.
+func bundle(args []string) (*rules.Bundle, rules.Files, error) {
+	var own rules.Files
+	if len(args) > 0 {
+		var err error
+		if own, err = rules.ReadFiles(os.DirFS(args[0]), "."); err != nil {
+			return nil, nil, fmt.Errorf("read the policy in %s: %w", args[0], err)
+		}
+	}
+	b, err := rules.Load(own)
+	return b, own, err
+}
+
+func (a *app) policyLint() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lint [DIR]",
+		Short: "Check a policy as workers do when they load it, and list its rules",
+		Long: `Check the rules and parameters of a directory together with the shipped ones, as workers do when they load them:
+syntax, types against what rules are given, parameters, names. Without a directory, the shipped rules are listed.`,
+		Example: "  nthlayer policy lint ./policy",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, own, err := bundle(args)
+			if err != nil {
+				return err
+			}
+			if _, err := rules.NewEngine(cmd.Context(), b); err != nil {
+				return err
+			}
+			for _, r := range b.Rules {
+				from := "own"
+				if r.Shipped {
+					from = "shipped"
+				}
+				fmt.Fprintf(a.Out, "%-18s %-8s %s\n", r.Name, from, r.Title)
+			}
+			fmt.Fprintf(a.Out, "The policy is good: %d rules, revision %s.\n", len(b.Rules), own.Revision())
+			return nil
+		},
+	}
+	return cmd
+}
+
+var errTests = errors.New("not all tests passed")
+
+func (a *app) policyTest() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test DIR",
+		Short: "Run the tests of a policy",
+		Long: `Run the tests of a policy: rules named test_… in files that end in _test.rego. They see the policy's parameters, and
+give an input by "with input as".`,
+		Example: "  nthlayer policy test ./policy",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, _, err := bundle(args)
+			if err != nil {
+				return err
+			}
+			tested, err := b.Test(cmd.Context())
+			if err != nil {
+				return err
+			}
+			failed := 0
+			for _, one := range tested {
+				fmt.Fprint(a.Out, one.Output)
+				if one.Passed {
+					fmt.Fprintf(a.Out, "ok    %s\n", one.Name)
+					continue
+				}
+				failed++
+				fmt.Fprintf(a.Out, "FAIL  %s: %s\n", one.Name, one.Why)
+			}
+			switch {
+			case len(tested) == 0:
+				return fmt.Errorf("%s holds no tests: name files …_test.rego and rules test_…", args[0])
+			case failed > 0:
+				return fmt.Errorf("%w: %d of %d failed", errTests, failed, len(tested))
+			}
+			fmt.Fprintf(a.Out, "%d tests passed.\n", len(tested))
+			return nil
+		},
+	}
+}
+
+func (a *app) policyEval() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "eval INPUT",
+		Short: "Ask a policy what it says of a plan",
+		Long: `Ask a policy what it says of a plan, given as JSON in a file, or on standard input as "-". Exits with 0 where the plan may be
+applied, with 2 where it is denied or needs approval, with 1 on an error.`,
+		Example: "  nthlayer policy eval --dir ./policy plan.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from := cmd.InOrStdin()
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return fmt.Errorf("read the input: %w", err)
+				}
+				defer f.Close()
+				from = f
+			}
+			in, err := rules.ParseInput(from)
+			if err != nil {
+				return err
+			}
+			var where []string
+			if dir != "" {
+				where = []string{dir}
+			}
+			b, own, err := bundle(where)
+			if err != nil {
+				return err
+			}
+			engine, err := rules.NewEngine(cmd.Context(), b)
+			if err != nil {
+				return err
+			}
+			decision, err := engine.Decide(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			decision.Revision = own.Revision()
+			return a.showDecision(decision)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "the `directory` of the policy; none: the shipped rules")
+	must(cmd.MarkFlagDirname("dir"))
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) showDecision(d policy.Decision) error {
+	if !a.forPeople() {
+		if err := output.EncodeValue(a.Out, output.Format(a.format), d); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.Out, "%s\n", d.Verdict)
+		for _, v := range d.Violations {
+			fmt.Fprintf(a.Out, "  %s (%s): %s\n", v.Rule, v.Verdict, v.Reason)
+		}
+	}
+	if d.Verdict != policy.Allow {
+		return errDrift
+	}
+	return nil
+}
