@@ -28,7 +28,10 @@ import (
 //go:embed shipped/*.rego shipped/params.yaml
 var shipped embed.FS
 
-const paramsFile = "params.yaml"
+const (
+	paramsFile    = "params.yaml"
+	shippedPrefix = "shipped/" // of the names of shipped modules
+)
 
 // Bundle is the shipped rules with what a company added and overrode.
 type Bundle struct {
@@ -56,7 +59,7 @@ func Load(own Files) (*Bundle, error) {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
 	b := &Bundle{Modules: map[string]*ast.Module{}}
-	if err := b.add(base, "shipped/"); err != nil {
+	if err := b.add(base, shippedPrefix); err != nil {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
 	if b.Params, err = base.params(); err != nil {
@@ -116,6 +119,9 @@ func (b *Bundle) admit(module *ast.Module, isShipped bool) error {
 				"package %s: there is a shipped rule of that name; choose another name; %s sets what the shipped one goes by", pkg, paramsFile))
 		}
 		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: there is another rule of that name", pkg))
+	}
+	if !slices.ContainsFunc(module.Rules, func(r *ast.Rule) bool { return r.Head.Name == "violation" }) {
+		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: a rule says what it finds in the set \"violation\"; there is none", pkg))
 	}
 	rule := Rule{Name: name, Shipped: isShipped}
 	for _, a := range module.Annotations {

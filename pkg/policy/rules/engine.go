@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,13 @@ import (
 )
 
 const question = "data.nthlayer.violations"
+
+// The data that rules may read.
+var (
+	paramsRef = ast.MustParseRef("data.nthlayer.params")
+	rulesRef  = ast.MustParseRef("data.nthlayer.rules")
+	libRef    = ast.MustParseRef("data.nthlayer.lib")
+)
 
 // Engine decides by one bundle. It is safe for concurrent use.
 type Engine struct {
@@ -88,34 +96,50 @@ func capabilities() *ast.Capabilities {
 	return all
 }
 
-// checkReferences refuses a rule that reads a parameter that is not there: it would be undefined, and the rule would never
-// find anything.
+// checkReferences refuses modules that read data which is not there: it would be undefined, and the rule would never find
+// anything.
 func (b *Bundle) checkReferences() error {
-	params := ast.MustParseRef("data.nthlayer.params")
-	var err error
-	for _, module := range b.Modules {
-		ast.WalkRefs(module, func(ref ast.Ref) bool {
-			if err != nil || !ref.HasPrefix(params) {
-				return err != nil
+	for _, name := range slices.Sorted(maps.Keys(b.Modules)) {
+		var err error
+		ast.WalkRefs(b.Modules[name], func(ref ast.Ref) bool {
+			if err == nil && ref.HasPrefix(ast.DefaultRootRef) {
+				err = b.checkReference(name, ref)
 			}
-			var at any = b.Params
-			for _, term := range ref[len(params):] {
-				key, isText := term.Value.(ast.String)
-				below, isMap := at.(map[string]any)
-				if !isText || !isMap {
-					return false
-				}
-				value, ok := below[string(key)]
-				if !ok {
-					err = fault.Field(ref.String(), fmt.Sprintf("%s reads a parameter that is not there; set it in %s", module.Package.Location.File, paramsFile))
-					return true
-				}
-				at = value
-			}
-			return false
+			return err != nil
 		})
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
+}
+
+func (b *Bundle) checkReference(file string, ref ast.Ref) error {
+	wrong := func(text string) error { return fault.Field(file+": "+ref.String(), text) }
+	isShipped := strings.HasPrefix(file, shippedPrefix)
+	if !ref.HasPrefix(paramsRef) {
+		if !isShipped && !ref.HasPrefix(rulesRef) && !ref.HasPrefix(libRef) {
+			return wrong(fmt.Sprintf("there is no such data; rules may read the input, %s, %s and %s", paramsRef, rulesRef, libRef))
+		}
+		return nil
+	}
+	if !isShipped && len(ref) < len(paramsRef)+2 { // what is read of it later could not be checked
+		return wrong(fmt.Sprintf("read each parameter by its full name, %s.<rule>.<parameter>", paramsRef))
+	}
+	var at any = b.Params
+	for _, term := range ref[len(paramsRef):] {
+		key, isText := term.Value.(ast.String)
+		below, isMap := at.(map[string]any)
+		if !isText || !isMap {
+			return nil
+		}
+		value, ok := below[string(key)]
+		if !ok {
+			return wrong("there is no such parameter; set it in " + paramsFile)
+		}
+		at = value
+	}
+	return nil
 }
 
 // Decide asks all rules. An error means that no decision was made, and nothing may be applied.
