@@ -30,6 +30,7 @@ var shipped embed.FS
 
 const (
 	paramsFile    = "params.yaml"
+	testSuffix    = "_test.rego"
 	shippedPrefix = "shipped/" // of the names of shipped modules
 )
 
@@ -38,13 +39,14 @@ type Bundle struct {
 	Modules map[string]*ast.Module // by the file's name
 	Params  map[string]any         // by the rule's name
 	Rules   []Rule                 // by name
+
+	Revision string // tells one state of the company's files from another
 }
 
 // Rule is one rule of a bundle.
 type Rule struct {
 	Name    string
 	Title   string
-	About   string
 	Shipped bool
 }
 
@@ -58,7 +60,7 @@ func Load(own Files) (*Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
-	b := &Bundle{Modules: map[string]*ast.Module{}}
+	b := &Bundle{Modules: map[string]*ast.Module{}, Revision: own.revision()}
 	if err := b.add(base, shippedPrefix); err != nil {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
@@ -102,31 +104,36 @@ func (b *Bundle) add(files Files, prefix string) error {
 // admit takes a module up as a rule. A company's modules may be nothing but rules with names of their own, and tests: a
 // module that adds to a shipped package would change what that says.
 func (b *Bundle) admit(module *ast.Module, isShipped bool) error {
+	file := module.Package.Location.File
 	pkg := strings.TrimPrefix(module.Package.Path.String(), "data.")
 	name, isRule := strings.CutPrefix(pkg, "nthlayer.rules.")
 	if isShipped && !isRule {
 		return nil
 	}
 	if !isRule || strings.Contains(name, ".") {
-		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: a rule's package is nthlayer.rules.<name>", pkg))
+		return fault.Field(file, fmt.Sprintf("package %s: a rule's package is nthlayer.rules.<name>", pkg))
 	}
-	if strings.HasSuffix(name, "_test") {
+	isTest := strings.HasSuffix(name, "_test")
+	if isTest != strings.HasSuffix(file, testSuffix) { // a rule among the tests would never be asked
+		return fault.Field(file, fmt.Sprintf("package %s: tests, and nothing else, are in files that end in %s and packages that end in _test", pkg, testSuffix))
+	}
+	if isTest {
 		return nil
 	}
 	if i := slices.IndexFunc(b.Rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
 		if b.Rules[i].Shipped && !isShipped {
-			return fault.Field(module.Package.Location.File, fmt.Sprintf(
+			return fault.Field(file, fmt.Sprintf(
 				"package %s: there is a shipped rule of that name; choose another name; %s sets what the shipped one goes by", pkg, paramsFile))
 		}
-		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: there is another rule of that name", pkg))
+		return fault.Field(file, fmt.Sprintf("package %s: there is another rule of that name", pkg))
 	}
 	if !slices.ContainsFunc(module.Rules, func(r *ast.Rule) bool { return r.Head.Name == "violation" }) {
-		return fault.Field(module.Package.Location.File, fmt.Sprintf("package %s: a rule says what it finds in the set \"violation\"; there is none", pkg))
+		return fault.Field(file, fmt.Sprintf("package %s: a rule says what it finds in the set \"violation\"; there is none", pkg))
 	}
 	rule := Rule{Name: name, Shipped: isShipped}
 	for _, a := range module.Annotations {
 		if a.Scope == "package" {
-			rule.Title, rule.About = a.Title, a.Description
+			rule.Title = a.Title
 		}
 	}
 	b.Rules = append(b.Rules, rule)

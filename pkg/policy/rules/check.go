@@ -48,10 +48,10 @@ func ParseInput(r io.Reader) (Input, error) {
 
 // Tested is what came of one test of a rule.
 type Tested struct {
-	Name   string `json:"name"`
-	Passed bool   `json:"passed"`
-	Why    string `json:"why,omitempty"` // it did not pass
-	Output string `json:"output,omitempty"`
+	Name   string
+	Passed bool
+	Why    string // it did not pass
+	Output string // what it printed
 }
 
 // Test runs the tests of a bundle: the rules named test_… in its files that end in _test.rego. They are checked like rules,

@@ -28,7 +28,8 @@ var (
 
 // Engine decides by one bundle. It is safe for concurrent use.
 type Engine struct {
-	query rego.PreparedEvalQuery
+	query    rego.PreparedEvalQuery
+	revision string
 }
 
 // NewEngine compiles a bundle. What does not depend on the plan is evaluated here, once.
@@ -46,7 +47,7 @@ func NewEngine(ctx context.Context, b *Bundle) (*Engine, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "the rules cannot be prepared: "+err.Error(), err)
 	}
-	return &Engine{query: query}, nil
+	return &Engine{query: query, revision: b.Revision}, nil
 }
 
 func (b *Bundle) data() map[string]any {
@@ -72,7 +73,7 @@ func compile(b *Bundle) (*ast.Compiler, error) {
 	}
 	modules := make(map[string]*ast.Module, len(b.Modules))
 	for name, module := range b.Modules {
-		if !strings.HasSuffix(name, "_test.rego") {
+		if !strings.HasSuffix(name, testSuffix) {
 			modules[name] = module
 		}
 	}
@@ -142,10 +143,13 @@ func (b *Bundle) checkReference(file string, ref ast.Ref) error {
 	return nil
 }
 
+// Revision is that of the bundle.
+func (e *Engine) Revision() string { return e.revision }
+
 // Decide asks all rules. An error means that no decision was made, and nothing may be applied.
 func (e *Engine) Decide(ctx context.Context, in Input) (policy.Decision, error) {
 	if len(in.Plan.Changes) == 0 {
-		return policy.Decision{Verdict: policy.Allow}, nil
+		return policy.Decision{Verdict: policy.Allow, Revision: e.revision}, nil
 	}
 	answer, err := e.query.Eval(ctx, rego.EvalParsedInput(in.value()))
 	if err != nil {
@@ -158,7 +162,9 @@ func (e *Engine) Decide(ctx context.Context, in Input) (policy.Decision, error) 
 	if err != nil {
 		return policy.Decision{}, err
 	}
-	return policy.Decide(violations), nil
+	decision := policy.Decide(violations)
+	decision.Revision = e.revision
+	return decision, nil
 }
 
 // read makes violations of what the rules answered, and takes nothing else.

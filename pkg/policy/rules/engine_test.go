@@ -125,8 +125,9 @@ func TestLoad_OwnRule_StandsBesideTheShippedOnes(t *testing.T) {
 	e := engine(t, files{"friends/rule.rego": own, "params.yaml": "friends: {unwanted: new-manager0@example.com}"}.bytes())
 	d, err := e.Decide(t.Context(), asks(team{1, 3, 0}, team{managers: 1, responders: 3}, team{managers: 1}))
 	require.NoError(t, err)
+	require.Len(t, e.Revision(), 12)
 	require.Equal(t, policy.Decision{
-		Verdict: policy.Deny,
+		Verdict: policy.Deny, Revision: e.Revision(),
 		Reasons: []string{"new-manager0@example.com is nobody's friend", "the plan would remove 4 of 4 members, more than the 3 that may leave in one run without approval"},
 		Violations: []policy.Violation{
 			{Rule: "friends", Verdict: policy.Deny, Reason: "new-manager0@example.com is nobody's friend"},
@@ -181,6 +182,8 @@ func TestLoad_WrongBundle_SaysWhatIsWrong(t *testing.T) {
 		{"a field of a change that is not there", files{"a.rego": rule("some c in input.plan.changes\nc.action == \"x\"")}, "undefined ref"},
 		{"a parameter that is not there", files{"a.rego": own}, "friends.unwanted"},
 		{"a parameter read by a part of its name", files{"a.rego": strings.NewReplacer("violation contains", "import data.nthlayer.params.friends as f\nviolation contains", "data.nthlayer.params.friends", "f").Replace(own), "params.yaml": "friends: {unwanted: x}"}, "read each parameter by its full name"},
+		{"a rule among the tests", files{"friends_test.rego": own, "params.yaml": "friends: {unwanted: x}"}, "tests, and nothing else"},
+		{"a test among the rules", files{"a.rego": "package nthlayer.rules.mine_test\ntest_x if true"}, "tests, and nothing else"},
 		{"data that is not there", files{"a.rego": rule(`data.nthlayer.parms.mine.x`)}, "there is no such data"},
 		{"data by a computed name", files{"a.rego": rule("some x\ndata[x]")}, "recursive"},
 		{"no violation", files{"a.rego": "package nthlayer.rules.mine\nviolations contains 1"}, "there is none"},

@@ -67,8 +67,8 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return fs.ReadFile(fsys, name)
 }
 
-// Revision tells one state of the files from another.
-func (f Files) Revision() string {
+// revision tells one state of the files from another.
+func (f Files) revision() string {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		fmt.Fprintf(sum, "%d %s %d\n", len(name), name, len(f[name]))

@@ -17,13 +17,8 @@ type Keeper struct {
 	read func() (Files, error)
 	log  *slog.Logger
 
-	current atomic.Pointer[state]
+	current atomic.Pointer[Engine]
 	seen    string // the newest revision looked at, good or not; "" where it could not be read
-}
-
-type state struct {
-	*Engine
-	revision string
 }
 
 // Open starts with the bundle in a directory; "" stands for the shipped rules alone. Without a good bundle there is no
@@ -40,7 +35,7 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*Keeper, error) {
 	if err := k.take(ctx, files); err != nil {
 		return nil, fmt.Errorf("the policy in %s: %w", dir, err)
 	}
-	k.seen = files.Revision()
+	k.seen = files.revision()
 	return k, nil
 }
 
@@ -53,7 +48,7 @@ func (k *Keeper) take(ctx context.Context, files Files) error {
 	if err != nil {
 		return err
 	}
-	k.current.Store(&state{Engine: engine, revision: files.Revision()})
+	k.current.Store(engine)
 	return nil
 }
 
@@ -79,7 +74,7 @@ func (k *Keeper) renew(ctx context.Context) {
 		k.seen = ""
 		return
 	}
-	revision := files.Revision()
+	revision := files.revision()
 	if revision == k.seen {
 		return
 	}
@@ -95,12 +90,9 @@ func (k *Keeper) renew(ctx context.Context) {
 }
 
 // Revision is the state of the bundle that decides now.
-func (k *Keeper) Revision() string { return k.current.Load().revision }
+func (k *Keeper) Revision() string { return k.current.Load().Revision() }
 
 // Decide asks all rules of the bundle as it is now.
 func (k *Keeper) Decide(ctx context.Context, in Input) (policy.Decision, error) {
-	now := k.current.Load()
-	decision, err := now.Decide(ctx, in)
-	decision.Revision = now.revision
-	return decision, err
+	return k.current.Load().Decide(ctx, in)
 }

@@ -16,21 +16,20 @@ func (a *app) policy() *cobra.Command {
 	return group("policy", "Check the rules for what a run may do without a person", a.policyLint(), a.policyTest(), a.policyEval())
 }
 
-// bundle reads the policy in a directory; none: the shipped one.
-func bundle(args []string) (*rules.Bundle, rules.Files, error) {
-	var own rules.Files
-	if len(args) > 0 {
-		var err error
-		if own, err = rules.ReadFiles(os.DirFS(args[0]), "."); err != nil {
-			return nil, nil, fmt.Errorf("read the policy in %s: %w", args[0], err)
-		}
+// bundle reads the policy in a directory; "": the shipped one.
+func bundle(dir string) (*rules.Bundle, error) {
+	if dir == "" {
+		return rules.Shipped()
 	}
-	b, err := rules.Load(own)
-	return b, own, err
+	own, err := rules.ReadFiles(os.DirFS(dir), ".")
+	if err != nil {
+		return nil, fmt.Errorf("read the policy in %s: %w", dir, err)
+	}
+	return rules.Load(own)
 }
 
 func (a *app) policyLint() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "lint [DIR]",
 		Short: "Check a policy as workers do when they load it, and list its rules",
 		Long: `Check the rules and parameters of a directory together with the shipped ones, as workers do when they load them:
@@ -38,7 +37,11 @@ syntax, types against what rules are given, parameters, names. Without a directo
 		Example: "  nthlayer policy lint ./policy",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, own, err := bundle(args)
+			dir := ""
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			b, err := bundle(dir)
 			if err != nil {
 				return err
 			}
@@ -52,11 +55,10 @@ syntax, types against what rules are given, parameters, names. Without a directo
 				}
 				fmt.Fprintf(a.Out, "%-18s %-8s %s\n", r.Name, from, r.Title)
 			}
-			fmt.Fprintf(a.Out, "The policy is good: %d rules, revision %s.\n", len(b.Rules), own.Revision())
+			fmt.Fprintf(a.Out, "The policy is good: %d rules, revision %s.\n", len(b.Rules), b.Revision)
 			return nil
 		},
 	}
-	return cmd
 }
 
 var errTests = errors.New("not all tests passed")
@@ -70,7 +72,7 @@ give an input by "with input as".`,
 		Example: "  nthlayer policy test ./policy",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, _, err := bundle(args)
+			b, err := bundle(args[0])
 			if err != nil {
 				return err
 			}
@@ -123,11 +125,7 @@ applied, with 2 where it is denied or needs approval, with 1 on an error.`,
 			if err != nil {
 				return err
 			}
-			var where []string
-			if dir != "" {
-				where = []string{dir}
-			}
-			b, own, err := bundle(where)
+			b, err := bundle(dir)
 			if err != nil {
 				return err
 			}
@@ -139,7 +137,6 @@ applied, with 2 where it is denied or needs approval, with 1 on an error.`,
 			if err != nil {
 				return err
 			}
-			decision.Revision = own.Revision()
 			return a.showDecision(decision)
 		},
 	}
