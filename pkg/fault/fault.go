@@ -112,6 +112,14 @@ func ReasonOf(err error) string {
 	return strings.ToUpper(e.Kind.String())
 }
 
+// RetryAfterOf is how long the outermost fault in err's chain says to wait; 0 where it says nothing.
+func RetryAfterOf(err error) time.Duration {
+	if e, ok := As(err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
+
 // Is reports whether err is a fault of this kind.
 func Is(err error, kind Kind) bool {
 	e, ok := As(err)

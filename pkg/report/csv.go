@@ -45,15 +45,8 @@ const formula = "=+-@＝＋－＠"
 
 func harmless(cell string) string {
 	cell = clean(cell, math.MaxInt)
-	if strings.ContainsAny(firstRune(cell), formula) {
+	if strings.IndexAny(cell, formula) == 0 {
 		return "'" + cell
 	}
 	return cell
-}
-
-func firstRune(text string) string {
-	for _, r := range text {
-		return string(r)
-	}
-	return ""
 }

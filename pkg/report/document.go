@@ -22,7 +22,6 @@ type document struct {
 
 // part is a heading with a table or with findings.
 type part struct {
-	Name   string // counts, kinds, teams, unread, new, resolved, findings or trend
 	Title  string
 	Note   string
 	Table  *table
@@ -50,7 +49,6 @@ type item struct {
 	Line  string // all of it
 	Text  string // without who changed it
 	Kind  string
-	Known bool   // somebody knows of it
 	Since string // the day
 	By    string
 }
@@ -71,14 +69,14 @@ func compose(r Report) document {
 	if n.Counts.Missed > 0 {
 		d.tell("The full read found " + count(n.Counts.Missed, "team") + " other than the incremental audits before it had them.")
 	}
-	d.add(part{Name: "counts", Title: "Teams and findings", Table: countsTable(n), Note: countsNote(n)})
-	d.add(part{Name: "unread", Title: "What could not be read", Table: unreadTable(n), Note: unreadNote(n)})
-	d.add(part{Name: "kinds", Title: "Findings by kind", Table: kindsTable(n)})
-	d.add(part{Name: "teams", Title: "Teams with the most findings", Table: teamsTable(n)})
-	d.add(findingsPart("new", "New and returned findings", n.New, n.Counts.New+n.Counts.Reopened))
-	d.add(findingsPart("resolved", "Resolved findings", n.Resolved, n.Counts.Resolved))
-	d.add(findingsPart("findings", "Findings not resolved", r.Findings, len(r.Findings)))
-	d.add(part{Name: "trend", Title: "The audits before", Table: trendTable(n)})
+	d.add(part{Title: "Teams and findings", Table: countsTable(n), Note: countsNote(n)})
+	d.add(part{Title: "What could not be read", Table: unreadTable(n), Note: unreadNote(n)})
+	d.add(part{Title: "Findings by kind", Table: kindsTable(n)})
+	d.add(part{Title: "Teams with the most findings", Table: teamsTable(n)})
+	d.add(findingsPart("New and returned findings", n.New, n.Counts.New+n.Counts.Reopened))
+	d.add(findingsPart("Resolved findings", n.Resolved, n.Counts.Resolved))
+	d.add(findingsPart("Findings not resolved", r.Findings, len(r.Findings)))
+	d.add(part{Title: "The audits before", Table: trendTable(n)})
 	d.Facts = facts(n)
 	return d
 }
@@ -128,7 +126,7 @@ func countsTable(n notice.AuditFinished) *table {
 		{"Resolved", c.Resolved, nil},
 	}
 	t := &table{Columns: []column{{}, {Title: "Now", Number: true}}}
-	compared := n.Previous != nil && Delta(n, rows[0].of) != ""
+	compared := Delta(n, rows[0].of) != ""
 	if compared {
 		t.Columns = append(t.Columns, column{Title: "Change", Number: true})
 	}
@@ -198,8 +196,8 @@ func teamsTable(n notice.AuditFinished) *table {
 }
 
 // findingsPart groups findings by team. total is how many there are, of which a notice may hold fewer.
-func findingsPart(name, title string, items []notice.AuditItem, total int) part {
-	p := part{Name: name, Title: title, Groups: groups(items)}
+func findingsPart(title string, items []notice.AuditItem, total int) part {
+	p := part{Title: title, Groups: groups(items)}
 	if len(items) == 0 {
 		return part{}
 	}
@@ -222,13 +220,13 @@ func groups(items []notice.AuditItem) []group {
 			out = append(out, group{Title: team})
 		}
 		shown := item{
-			Line: Finding(i), Text: finding(i), Kind: Kind(i.Kind), Known: i.Status == "acknowledged",
+			Line: Finding(i), Text: finding(i), Kind: Kind(i.Kind),
 			Since: day(i.Since), By: clean(i.ChangedBy, nameRunes),
 		}
 		for _, mark := range []struct {
 			is   bool
 			text string
-		}{{i.Returned, "returned"}, {shown.Known, "acknowledged"}} {
+		}{{i.Returned, "returned"}, {i.Status == "acknowledged", "acknowledged"}} {
 			if mark.is {
 				shown.Line += ", " + mark.text
 				shown.Text += ", " + mark.text

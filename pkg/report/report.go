@@ -44,7 +44,7 @@ func Headline(n notice.AuditFinished) string {
 	case "canceled":
 		return "the audit was canceled"
 	default:
-		return "the audit ended as " + cmp.Or(Words(clean(n.Status, nameRunes)), "unknown")
+		return "the audit ended as " + cmp.Or(words(clean(n.Status, nameRunes)), "unknown")
 	}
 }
 
@@ -93,11 +93,11 @@ var kinds = map[string]string{
 // Kind says in words what is wrong.
 func Kind(kind string) string {
 	kind = clean(kind, nameRunes)
-	return cmp.Or(kinds[kind], Words(kind), "unknown")
+	return cmp.Or(kinds[kind], words(kind), "unknown")
 }
 
-// Words makes words of a name such as user_not_found.
-func Words(name string) string { return strings.ReplaceAll(name, "_", " ") }
+// words makes words of a name such as user_not_found.
+func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
 // Finding says in one line what is wrong, and who made it so where that is known. Most messages name whom they are about;
 // the others get it put in front.

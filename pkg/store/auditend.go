@@ -122,6 +122,7 @@ type ending struct {
 	q     *db.Queries
 	audit Audit
 	now   time.Time
+	teams db.CountAuditTeamsRow  // what came of them
 	past  []notice.AuditFinished // the audits before, the newest first
 	since time.Time              // when the one before ended
 }
@@ -130,6 +131,10 @@ func (e *ending) end(ctx context.Context, tell Telling) error {
 	a := &e.audit
 	canceled := a.CanceledBy != ""
 	if err := e.history(ctx); err != nil {
+		return err
+	}
+	var err error
+	if e.teams, err = e.q.CountAuditTeams(ctx, a.AuditID); err != nil {
 		return err
 	}
 	if !canceled && a.ErrorReason == "" {
@@ -249,10 +254,6 @@ func (e *ending) fleet(ctx context.Context) error {
 			})
 		}
 	}
-	counts, err := e.q.CountAuditTeams(ctx, a.AuditID)
-	if err != nil {
-		return err
-	}
 	if !a.Request.Scope.Whole() {
 		return saveFindings(ctx, e.q, a, nil, findings, true)
 	}
@@ -267,14 +268,14 @@ func (e *ending) fleet(ctx context.Context) error {
 		return err
 	}
 	compared := gone
-	if counts.Unread == 0 {
+	if e.teams.Unread == 0 {
 		all, err := e.q.ComparedTeams(ctx, a.AuditID)
 		if err != nil {
 			return err
 		}
 		compared = append(compared, all...)
 	}
-	if counts.Unread == 0 && a.TargetsListed {
+	if e.teams.Unread == 0 && a.TargetsListed {
 		orphans, err := e.orphans(ctx)
 		if err != nil {
 			return err
@@ -290,10 +291,10 @@ func (e *ending) orphans(ctx context.Context) ([]audit.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	ignored := audit.Scope{Include: e.audit.Request.IgnoreOrphans}.Compile()
+	wanted := audit.Scope{Exclude: e.audit.Request.IgnoreOrphans}.Compile()
 	var findings []audit.Finding
 	for _, row := range rows {
-		if len(e.audit.Request.IgnoreOrphans) > 0 && ignored.Matches(row.Name) {
+		if !wanted.Matches(row.Name) {
 			continue
 		}
 		findings = append(findings, audit.Finding{
@@ -315,10 +316,7 @@ func (e *ending) report(ctx context.Context) (*notice.AuditFinished, error) {
 	if a.StartedAt != nil {
 		r.StartedAt = *a.StartedAt
 	}
-	teams, err := e.q.CountAuditTeams(ctx, a.AuditID)
-	if err != nil {
-		return nil, err
-	}
+	teams := e.teams
 	r.Counts = notice.AuditCounts{
 		Teams: int(teams.Teams), InSync: int(teams.InSync), OutOfSync: int(teams.OutOfSync), Unknown: int(teams.Unknown),
 		Unread: int(teams.Unread), Missed: int(teams.Missed),

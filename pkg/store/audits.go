@@ -79,7 +79,6 @@ type Audit struct {
 	ReadReason     string // why it is full although less was asked for
 	TargetsListed  bool   // the target's list of teams is whole
 	UsersListed    bool   // and that of its users
-	ScanAfter      string
 	TeamsTotal     int
 	TeamsDone      int
 	ReadsTotal     int
@@ -221,7 +220,7 @@ func auditFrom(row db.Audit) (Audit, error) {
 	a := Audit{
 		AuditID: row.AuditID, ScheduleID: row.ScheduleID, TickAt: row.TickAt, Status: row.Status, Phase: row.Phase,
 		RequestedBy: row.RequestedBy, Read: row.Read, ReadReason: row.ReadReason, TargetsListed: row.Listed, UsersListed: row.UsersListed,
-		ScanAfter: row.ScanAfter, TeamsTotal: int(row.TeamsTotal), TeamsDone: int(row.TeamsDone),
+		TeamsTotal: int(row.TeamsTotal), TeamsDone: int(row.TeamsDone),
 		ReadsTotal: int(row.ReadsTotal), ReadsDone: int(row.ReadsDone), CortexCalls: int(row.CortexCalls),
 		PagerDutyCalls: int(row.PagerdutyCalls), RunsStarted: int(row.RunsStarted), CanceledBy: row.CanceledBy,
 		Summary: row.Summary, ErrorReason: row.ErrorReason, ErrorMessage: row.ErrorMessage,

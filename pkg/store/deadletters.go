@@ -46,9 +46,9 @@ const maxBody = 16 << 10
 
 // Bury keeps a message that nobody can work on, once, as a dead letter of a logical queue. One round trip.
 func (s *Store) Bury(ctx context.Context, logicalQueue string, m queue.Received, cause error) error {
-	id, err := uuid.NewV7()
+	id, err := newID()
 	if err != nil {
-		return fault.New(fault.Internal, "make a letter id", err)
+		return err
 	}
 	problem := "the message cannot be worked on"
 	if f, ok := fault.As(cause); ok {

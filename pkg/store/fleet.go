@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -56,11 +57,7 @@ func (j *AuditJob) Stage(ctx context.Context, teams []ownership.Desired) error {
 	p := db.StageTeamsParams{AuditID: j.Audit.AuditID}
 	at := map[string]int{} // a team that comes twice is staged as it came last
 	for _, t := range teams {
-		name := t.Name
-		if name == "" {
-			name = t.TeamID
-		}
-		id, desired := text(t.TeamID), encode(staged{t, ownership.NormalizeName(name)})
+		id, desired := text(t.TeamID), encode(staged{t, ownership.NormalizeName(cmp.Or(t.Name, t.TeamID))})
 		if i, twice := at[id]; twice {
 			p.Desired[i] = desired
 			continue

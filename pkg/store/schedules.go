@@ -157,11 +157,6 @@ func (s *Store) Tick(ctx context.Context, due Schedule, tickAt, next time.Time, 
 		case now.NextTickAt == nil || !now.NextTickAt.Equal(*due.NextTickAt) || now.Revision != due.Revision:
 			return nil // moved on, paused or changed: whoever looks next sees what is due then
 		}
-		if _, err := q.LockSchedule(ctx, due.ScheduleID); errors.Is(err, pgx.ErrNoRows) { // before looking: Trigger may be at it
-			return nil
-		} else if err != nil {
-			return err
-		}
 		moved := db.MoveScheduleParams{ScheduleID: due.ScheduleID, Due: *due.NextTickAt, TickAt: tickAt, NextTickAt: &next}
 		_, err = q.UnfinishedAudit(ctx, due.ScheduleID)
 		switch {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,29 +68,23 @@ func BenchmarkAudit(b *testing.B) {
 
 // fleetOf is the company's organisation, or one of its size where that does not lie beside the repository.
 func fleetOf(b *testing.B) *org.Org {
-	file, err := os.Open(filepath.Join("..", "..", "..", "..", "shared", "data", "kubernetes-org.json"))
-	if os.IsNotExist(err) {
+	o := companyFile(b)
+	if o == nil {
 		b.Log("shared/data/kubernetes-org.json is not beside the repository: a made-up fleet of its size stands for it")
 		return org.Generate(org.GenerateOptions{Teams: 765, People: 1400, Seed: 1, MembersMin: 1, MembersMax: 20})
 	}
-	require.NoError(b, err)
-	defer file.Close()
-	o, err := org.Decode(file)
-	require.NoError(b, err)
 	return o
 }
 
 // begin starts a system of its own, so that every figure begins with a whole quota.
 func begin(b *testing.B, o *org.Org, workers int, quota bool) *rig {
-	perMinute := 1_000_000
 	env := []string{"NTHLAYER_AUDIT_CONCURRENCY=" + strconv.Itoa(auditParts), "NTHLAYER_CATALOGUE_EVERY=1h", "NTHLAYER_AUDIT_SETTLE=0s", "NTHLAYER_LEASE=30s"}
 	if quota {
-		perMinute = 0
 		env = append(env, "NTHLAYER_CORTEX_PER_MINUTE="+strconv.Itoa(cortex.PerMinute), "NTHLAYER_PAGERDUTY_PER_MINUTE="+strconv.Itoa(pagerduty.PerMinute))
 	}
 	r := start(b, o, workers, env...)
 	limits := func(perMinuteOf int) control.Limits {
-		if perMinute > 0 {
+		if !quota {
 			perMinuteOf = 0 // lifted
 		}
 		return control.Limits{PerMinute: perMinuteOf, LatencyMS: int(benchLatency.Milliseconds())}

@@ -88,10 +88,8 @@ func (s *Server) refusal(at string) error {
 
 const maxBody = 1 << 20
 
-// control serves /_control/.
-type control struct{ *http.ServeMux }
-
-func newControl(s *Server) control {
+// newControl serves /_control/.
+func newControl(s *Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_control/state", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -117,7 +115,7 @@ func newControl(s *Server) control {
 		s.ClearFaults()
 		w.WriteHeader(http.StatusNoContent)
 	})
-	return control{mux}
+	return mux
 }
 
 // ServeHTTP implements http.Handler.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -24,9 +25,8 @@ const (
 
 // Options of a Server; the zero value is right for most.
 type Options struct {
-	Keep  int              // how many messages are kept, the newest; 0: 200
-	Now   func() time.Time // nil: time.Now
-	TLS   *tls.Config      // STARTTLS is offered with it
+	Keep  int         // how many messages are kept, the newest; 0: 200
+	TLS   *tls.Config // STARTTLS is offered with it
 	Users map[string]string
 	// Mechanisms are the ways to log in that are offered, over TLS alone; nil: PLAIN and LOGIN where there are Users.
 	Mechanisms []string
@@ -36,7 +36,7 @@ type Options struct {
 type Server struct {
 	opts    Options
 	smtp    *smtp.Server
-	control control
+	control http.Handler
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -51,9 +51,6 @@ type Server struct {
 func New(opts Options) *Server {
 	if opts.Keep == 0 {
 		opts.Keep = defaultKeep
-	}
-	if opts.Now == nil {
-		opts.Now = time.Now
 	}
 	if opts.Mechanisms == nil && opts.Users != nil {
 		opts.Mechanisms = []string{plain, login}

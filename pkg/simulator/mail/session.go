@@ -2,6 +2,7 @@ package mail
 
 import (
 	"io"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -84,7 +85,7 @@ func (s *session) Data(r io.Reader) error {
 	if fault != nil && !fault.Lose {
 		return fault.refusal()
 	}
-	s.server.keep(read(Message{At: s.server.opts.Now(), From: s.from, To: s.to, User: s.user, TLS: s.encrypted}, raw))
+	s.server.keep(read(Message{At: time.Now(), From: s.from, To: s.to, User: s.user, TLS: s.encrypted}, raw))
 	if fault != nil { // the client never hears that its message was taken
 		return s.conn.Close()
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/report"
@@ -55,7 +56,7 @@ func Make(a *nthlayerv1.Audit, before []*nthlayerv1.Audit, findings []*nthlayerv
 	}
 	n.Trend = append(n.Trend, point(a))
 
-	scope := audit.Scope{Include: a.GetScope().GetInclude(), Exclude: a.GetScope().GetExclude()}
+	scope := api.Scope(a.GetScope())
 	seen := moment{audit: a, whole: scope.Whole(), teams: scope.Compile(), began: n.StartedAt, since: a.GetCreatedAt().AsTime()}
 	if len(before) > 0 {
 		seen.since = before[0].GetFinishedAt().AsTime()

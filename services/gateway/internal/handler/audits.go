@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -17,10 +15,10 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/auth"
-	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/telemetry"
 	"github.com/nthlayer/nthlayer/pkg/upstream"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
@@ -61,10 +59,8 @@ func (a *Audits) StartAudit(ctx context.Context, request *nthlayerv1.StartAuditR
 	if err := mayEnforce(ctx, request.GetAutoReconcile()); err != nil {
 		return nil, err
 	}
-	trace := propagation.MapCarrier{}
-	otel.GetTextMapPropagator().Inject(ctx, trace)
 	auditID, created, err := a.Store.AcceptAudit(ctx, store.NewAudit{
-		RequestedBy: who, Trace: trace,
+		RequestedBy: who, Trace: telemetry.Inject(ctx),
 		Request: store.AuditRequest{
 			Scope: api.Scope(request.GetScope()), Mode: request.GetMode(), AutoReconcile: request.GetAutoReconcile(),
 			AcceptShrunken: request.GetAcceptShrunkenSource(),
@@ -112,19 +108,6 @@ func (a *Audits) ListAudits(ctx context.Context, request *nthlayerv1.ListAuditsR
 		response.Audits = append(response.Audits, showAudit(one))
 	}
 	return response, nil
-}
-
-// lastID reads the id in a request's page token.
-func lastID(request pagetoken.List) (uuid.UUID, error) {
-	cursor, err := pagetoken.Cursor(request)
-	if err != nil || cursor == "" {
-		return uuid.Nil, err
-	}
-	id, err := uuid.Parse(cursor)
-	if err != nil {
-		return uuid.Nil, pagetoken.Bad()
-	}
-	return id, nil
 }
 
 // GetAudit shows one audit.
@@ -281,12 +264,4 @@ func (a *Audits) ReopenAuditFinding(ctx context.Context, request *nthlayerv1.Reo
 		return nil, err
 	}
 	return shownFinding(a.Store.Unacknowledge(ctx, id))
-}
-
-func parseID(field, text string) (uuid.UUID, error) {
-	id, err := uuid.Parse(text)
-	if err != nil {
-		return uuid.Nil, fault.Field(field, "must be a UUID")
-	}
-	return id, nil
 }

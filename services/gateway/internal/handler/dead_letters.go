@@ -74,9 +74,9 @@ func letterPlace(request pagetoken.List, filter *store.DeadLetterFilter) error {
 
 // GetDeadLetter shows one.
 func (d *DeadLetters) GetDeadLetter(ctx context.Context, request *nthlayerv1.GetDeadLetterRequest) (*nthlayerv1.DeadLetter, error) {
-	id, err := uuid.Parse(request.GetLetterId())
+	id, err := parseID("letter_id", request.GetLetterId())
 	if err != nil {
-		return nil, fault.Field("letter_id", "must be a UUID")
+		return nil, err
 	}
 	letter, err := d.Store.DeadLetter(ctx, id)
 	if err != nil {
@@ -126,8 +126,8 @@ func (d *DeadLetters) settle(
 		which.DiedBefore = &before
 	}
 	if request.GetLetterId() != "" {
-		if which.ID, err = uuid.Parse(request.GetLetterId()); err != nil {
-			return nil, fault.Field("letter_id", "must be a UUID")
+		if which.ID, err = parseID("letter_id", request.GetLetterId()); err != nil {
+			return nil, err
 		}
 	}
 	letters, err := settle(ctx, which, who)

@@ -48,7 +48,7 @@ type Runs struct {
 
 // CancelRun asks for the end of a run.
 func (r *Runs) CancelRun(ctx context.Context, request *nthlayerv1.CancelRunRequest) (*nthlayerv1.Run, error) {
-	jobID, err := parseJob(request.GetJobId())
+	jobID, err := parseID("job_id", request.GetJobId())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (r *Runs) CancelRun(ctx context.Context, request *nthlayerv1.CancelRunReque
 
 // GetRun shows one run with its plan, steps and findings.
 func (r *Runs) GetRun(ctx context.Context, request *nthlayerv1.GetRunRequest) (*nthlayerv1.Run, error) {
-	jobID, err := parseJob(request.GetJobId())
+	jobID, err := parseID("job_id", request.GetJobId())
 	if err != nil {
 		return nil, err
 	}
@@ -107,15 +107,11 @@ func (r *Runs) findings(ctx context.Context, jobID uuid.UUID) (findings []*nthla
 // ListRuns lists runs, newest first.
 func (r *Runs) ListRuns(ctx context.Context, request *nthlayerv1.ListRunsRequest) (*nthlayerv1.ListRunsResponse, error) {
 	filter := store.RunFilter{TeamID: request.GetTeamId(), Status: request.GetStatus(), RequestedBy: request.GetRequestedBy()}
-	cursor, err := pagetoken.Cursor(request)
+	after, err := lastID(request)
 	if err != nil {
 		return nil, err
 	}
-	if cursor != "" {
-		if filter.After, err = uuid.Parse(cursor); err != nil {
-			return nil, pagetoken.Bad()
-		}
-	}
+	filter.After = after
 	size := pagetoken.Size(request)
 	filter.Limit = size + 1
 	runs, err := r.Store.Runs(ctx, filter)
@@ -136,7 +132,7 @@ func (r *Runs) ListRuns(ctx context.Context, request *nthlayerv1.ListRunsRequest
 // WatchRun streams a run's events until the one that ends it.
 func (r *Runs) WatchRun(request *nthlayerv1.WatchRunRequest, stream grpc.ServerStreamingServer[nthlayerv1.RunEvent]) error {
 	ctx := stream.Context()
-	jobID, err := parseJob(request.GetJobId())
+	jobID, err := parseID("job_id", request.GetJobId())
 	if err != nil {
 		return err
 	}
@@ -218,12 +214,25 @@ func (w *watch) catchUp(ctx context.Context) (ended bool, err error) {
 	}
 }
 
-func parseJob(id string) (uuid.UUID, error) {
-	jobID, err := uuid.Parse(id)
+func parseID(field, text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
 	if err != nil {
-		return uuid.Nil, fault.Field("job_id", "must be a UUID")
+		return uuid.Nil, fault.Field(field, "must be a UUID")
 	}
-	return jobID, nil
+	return id, nil
+}
+
+// lastID reads the id in a request's page token.
+func lastID(request pagetoken.List) (uuid.UUID, error) {
+	cursor, err := pagetoken.Cursor(request)
+	if err != nil || cursor == "" {
+		return uuid.Nil, err
+	}
+	id, err := uuid.Parse(cursor)
+	if err != nil {
+		return uuid.Nil, pagetoken.Bad()
+	}
+	return id, nil
 }
 
 // asking is who makes the request.

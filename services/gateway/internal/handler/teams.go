@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -17,6 +15,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/telemetry"
 	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
@@ -56,12 +55,10 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if request.GetSource() == "" {
 		request.Source = sourceCortex // before hashing: said or not, it is the same request
 	}
-	trace := propagation.MapCarrier{}
-	otel.GetTextMapPropagator().Inject(ctx, trace)
 	jobID, created, err := t.Store.Accept(ctx, store.NewRun{
 		Principal: who, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
 		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun()},
-		Trace:   trace,
+		Trace:   telemetry.Inject(ctx),
 	})
 	if err != nil {
 		return nil, err

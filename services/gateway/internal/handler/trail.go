@@ -4,10 +4,7 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/google/uuid"
-
 	"github.com/nthlayer/nthlayer/pkg/api"
-	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
@@ -57,8 +54,8 @@ func (t *Trail) ListFindings(ctx context.Context, request *nthlayerv1.ListFindin
 func findingFilter(request *nthlayerv1.ListFindingsRequest) (filter store.FindingFilter, err error) {
 	filter = store.FindingFilter{TeamID: request.GetTeamId(), Outcome: request.GetOutcome()}
 	if request.GetJobId() != "" {
-		if filter.JobID, err = uuid.Parse(request.GetJobId()); err != nil {
-			return filter, fault.Field("job_id", "must be a UUID")
+		if filter.JobID, err = parseID("job_id", request.GetJobId()); err != nil {
+			return filter, err
 		}
 	}
 	cursor, err := pagetoken.Cursor(request)

@@ -190,7 +190,7 @@ func (w *Worker) putBack(ctx context.Context, job *store.AuditJob, cause error, 
 	ctx, cancel := settling(ctx)
 	defer cancel()
 	if !stopping(cause) {
-		d.Failing, d.Delay = true, min(max(waitFor(cause), retryAfter), longestWait)
+		d.Failing, d.Delay = true, min(max(fault.RetryAfterOf(cause), retryAfter), longestWait)
 	}
 	w.log.InfoContext(ctx, "part of an audit deferred", "for", d.Delay.String(), "error", cause)
 	return job.Defer(ctx, d)
@@ -203,13 +203,6 @@ const (
 
 // stopping reports that the work was cut off by the end of this process.
 func stopping(err error) bool { return fault.Is(err, fault.Canceled) }
-
-func waitFor(err error) time.Duration {
-	if f, ok := fault.As(err); ok {
-		return f.RetryAfter
-	}
-	return 0
-}
 
 // why is what a reader is told of an error.
 func why(err error) (reason, message string) {

@@ -3,6 +3,8 @@ package audits
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/audit"
@@ -145,7 +147,7 @@ func (s *snapshot) records(ctx context.Context) (refused string, err error) {
 		return "", fmt.Errorf("read pagerduty's records: %w", err)
 	}
 	// A change may show late, in records as in lists: the next audit reads the last moments once more.
-	told.Targets, told.Users = keys(teams), keys(users)
+	told.Targets, told.Users = slices.Collect(maps.Keys(teams)), slices.Collect(maps.Keys(users))
 	return refused, s.job.Changed(ctx, told)
 }
 
@@ -175,14 +177,6 @@ func actor(r pagerduty.Record) string {
 		who += " (" + r.Method + ")"
 	}
 	return who
-}
-
-func keys(set map[string]bool) []string {
-	list := make([]string, 0, len(set))
-	for key := range set {
-		list = append(list, key)
-	}
-	return list
 }
 
 // lists reads what PagerDuty lists. Users beyond the reach of its lists are met in their teams.

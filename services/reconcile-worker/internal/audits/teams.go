@@ -86,7 +86,7 @@ func (w *Worker) compare(ctx context.Context, job *store.AuditJob, flow *audit.F
 			return audited, fault.New(fault.Canceled, "the worker is stopping", err)
 		case fault.Passing(err) && !fault.Is(err, fault.Incomplete) && job.FailingFor < w.opts.Patience:
 			broken = err
-			if failed++; failed == inARow || waitFor(err) > 0 {
+			if failed++; failed == inARow || fault.RetryAfterOf(err) > 0 {
 				return audited, broken
 			}
 		default:

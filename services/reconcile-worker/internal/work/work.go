@@ -231,14 +231,14 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 		w.log.InfoContext(ctx, "run canceled", "why", text)
 		return store.Canceled, w.abandon(ctx, job, state, store.Canceled, err)
 	case interruption(err) && !w.tooLate(waited, err):
-		delay := waitFor(err)
+		delay := fault.RetryAfterOf(err)
 		w.log.InfoContext(ctx, "run deferred", "reason", reason, "for", delay.String(), "error", err)
 		return "deferred", w.putBack(ctx, claim, job, store.Postponement{Delay: delay, Paused: reason == teamPaused, Reason: reason, Message: text})
 	case hopeless(err):
 		w.log.ErrorContext(ctx, "run failed", "attempt", attempt, "reason", reason, "error", err)
 		return store.Failed, w.abandon(ctx, job, state, store.Failed, err)
 	case !interruption(err) && (attempt < w.opts.MaxAttempts || seam.Off(seam.Bury)):
-		delay := max(tripled(w.opts.Backoff, attempt-1), waitFor(err))
+		delay := max(tripled(w.opts.Backoff, attempt-1), fault.RetryAfterOf(err))
 		w.log.WarnContext(ctx, "attempt failed", "attempt", attempt, "reason", reason, "again_in", delay.String(), "error", err)
 		return "retried", w.putBack(ctx, claim, job, store.Postponement{Delay: delay, Counted: true, Reason: reason, Message: text})
 	default:
@@ -292,14 +292,7 @@ func hopeless(err error) bool {
 // tooLate reports whether a run has waited long enough: what is accepted reaches an end, although a platform does not
 // come back. A worker that stops is no reason.
 func (w *Worker) tooLate(waited time.Duration, err error) bool {
-	return !fault.Is(err, fault.Canceled) && waited+waitFor(err) > w.opts.Patience
-}
-
-func waitFor(err error) time.Duration {
-	if f, ok := fault.As(err); ok {
-		return f.RetryAfter
-	}
-	return 0
+	return !fault.Is(err, fault.Canceled) && waited+fault.RetryAfterOf(err) > w.opts.Patience
 }
 
 // tripled is d times three, n times over; beyond eight times it stays.
