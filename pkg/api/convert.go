@@ -36,7 +36,13 @@ func Plan(p ownership.Plan, d policy.Decision) *nthlayerv1.Plan {
 	plan := &nthlayerv1.Plan{
 		TeamId: p.TeamID, TeamName: p.TeamName, TargetTeamId: p.TargetID, SyncStatus: string(p.SyncStatus()),
 		Hash: p.Hash(), Unchanged: int32(p.Unchanged),
-		Decision: &nthlayerv1.Decision{Verdict: string(d.Verdict), Reasons: d.Reasons},
+		Decision: Decision(d),
+	}
+	for _, c := range p.LeftOut {
+		plan.LeftOut = append(plan.LeftOut, Change(c))
+	}
+	for _, i := range p.Ignored {
+		plan.Ignored = append(plan.Ignored, &nthlayerv1.IgnoredChange{Change: Change(i.Change), RuleId: i.RuleID, Reason: i.Reason})
 	}
 	for _, c := range p.Changes {
 		plan.Changes = append(plan.Changes, Change(c))
@@ -47,6 +53,24 @@ func Plan(p ownership.Plan, d policy.Decision) *nthlayerv1.Plan {
 		})
 	}
 	return plan
+}
+
+// Decision shows what the guards said of a plan.
+func Decision(d policy.Decision) *nthlayerv1.Decision {
+	decision := &nthlayerv1.Decision{Verdict: string(d.Verdict), Reasons: d.Reasons, Revision: d.Revision, Approvers: Approvers(d.Approvers)}
+	for _, v := range d.Violations {
+		decision.Violations = append(decision.Violations, &nthlayerv1.Violation{Rule: v.Rule, Verdict: string(v.Verdict), Reason: v.Reason})
+	}
+	return decision
+}
+
+// Approvers shows who has to approve.
+func Approvers(approvers []policy.Approvers) []*nthlayerv1.Approvers {
+	var shown []*nthlayerv1.Approvers
+	for _, a := range approvers {
+		shown = append(shown, &nthlayerv1.Approvers{Role: a.Role, Count: int32(a.Count), Requester: a.Requester})
+	}
+	return shown
 }
 
 // Change shows a change.

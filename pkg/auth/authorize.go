@@ -17,8 +17,23 @@ const (
 const (
 	Viewer   = "viewer"   // reads everything and may ask for plans
 	Operator = "operator" // also changes things
+	Approver = "approver" // reads everything, and approves and rejects what others ask for
 	Admin    = "admin"    // every action, also the ones to come
 )
+
+// RolesOn are the roles that a principal holds on a team, with those that they include.
+func RolesOn(p Principal, _ string) []string {
+	var roles []string
+	for _, role := range []string{Viewer, Operator, Approver, Admin} {
+		if slices.Contains(p.Scopes, scopePrefix+role) || slices.Contains(p.Groups, groupPrefix+role) {
+			roles = append(roles, role)
+		}
+	}
+	if slices.Contains(roles, Admin) {
+		return []string{Viewer, Operator, Approver, Admin}
+	}
+	return roles
+}
 
 // ReadOnly reports whether an action changes nothing, anywhere. An action it does not know changes something.
 func ReadOnly(action string) bool {
@@ -54,7 +69,7 @@ func grantedBy(prefix, action string) func(string) bool {
 
 // operations are what an operator may change.
 var operations = []string{
-	"teams.reconcile", "teams.pause", "teams.resume", "runs.cancel", "deliveries.resend", "dead_letters.requeue", "dead_letters.discard",
+	"teams.reconcile", "runs.rollback", "teams.pause", "teams.resume", "runs.cancel", "deliveries.resend", "dead_letters.requeue", "dead_letters.discard",
 	"audits.start", "audits.cancel", "audit_findings.acknowledge", "audit_findings.reopen", "schedules.trigger", "schedules.pause", "schedules.resume",
 }
 
@@ -65,6 +80,8 @@ func grants(grant, action string) bool {
 		return true
 	case Operator:
 		return ReadOnly(action) || slices.Contains(operations, action)
+	case Approver:
+		return ReadOnly(action) || action == "runs.approve" || action == "runs.reject"
 	case Viewer:
 		return ReadOnly(action)
 	default:
@@ -74,7 +91,7 @@ func grants(grant, action string) bool {
 
 func scopesFor(action string) []string {
 	scopes := []string{scopePrefix + action}
-	for _, role := range []string{Viewer, Operator, Admin} {
+	for _, role := range []string{Viewer, Operator, Approver, Admin} {
 		if grants(role, action) {
 			scopes = append(scopes, scopePrefix+role)
 		}

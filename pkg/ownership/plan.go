@@ -89,7 +89,16 @@ type Plan struct {
 	Unchanged int      `json:"unchanged"` // members that are right already
 	Members   int      `json:"members"`   // members observed
 	// Incomparable is set where there was nothing to compare with: an archived team, or no target team.
-	Incomparable bool `json:"incomparable,omitempty"`
+	Incomparable bool      `json:"incomparable,omitempty"`
+	LeftOut      []Change  `json:"left_out,omitempty"` // by whoever asked
+	Ignored      []Ignored `json:"ignored,omitempty"`  // by ignore rules
+}
+
+// Ignored is a difference that an ignore rule hides: it is neither applied nor counted as drift.
+type Ignored struct {
+	Change Change `json:"change"`
+	RuleID string `json:"rule_id"`
+	Reason string `json:"reason"`
 }
 
 // Diff is the plan that makes observed equal to desired, whose members were matched to wanted.

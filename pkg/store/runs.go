@@ -47,6 +47,14 @@ type Request struct {
 	Desired *ownership.Desired `json:"desired,omitempty"` // replaces the source read
 	Source  string             `json:"source"`
 	DryRun  bool               `json:"dry_run,omitempty"`
+
+	Reason         string   `json:"reason,omitempty"`          // why, in the words of who asked
+	RequestID      string   `json:"request_id,omitempty"`      // of the call that asked
+	Roles          []string `json:"roles,omitempty"`           // which who asked held on the team then
+	Only           []string `json:"only,omitempty"`            // kinds or ids of changes; empty: all
+	Exclude        []string `json:"exclude,omitempty"`         // kinds or ids of changes
+	OverrideFreeze string   `json:"override_freeze,omitempty"` // why changes are made although they are frozen
+	RollbackOf     string   `json:"rollback_of,omitempty"`     // the job to undo; empty: none
 }
 
 // NewRun is a request that passed every check and is to be made durable.

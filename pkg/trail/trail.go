@@ -42,17 +42,34 @@ type Finding struct {
 	Message    string          `json:"message,omitempty"`
 	Actor      string          `json:"actor"`
 	RecordedAt time.Time       `json:"recorded_at"`
+
+	// What follows came later: entries from before have none of it, and their bytes stay as they were sealed.
+	Reason     string    `json:"reason,omitempty"`      // why the run was asked for
+	RequestID  string    `json:"request_id,omitempty"`  // of the call that asked for it
+	PlanHash   string    `json:"plan_hash,omitempty"`   // of the plan that the change is part of
+	Decision   *Decision `json:"decision,omitempty"`    // what the rules said of it
+	ApprovedBy []string  `json:"approved_by,omitempty"` // who approved it
+}
+
+// Decision is what the rules said of a plan.
+type Decision struct {
+	Verdict  string   `json:"verdict"`
+	Reasons  []string `json:"reasons,omitempty"`
+	Notes    []string `json:"notes,omitempty"`    // what rules allowed, and why: a freeze that was overridden
+	Revision string   `json:"revision,omitempty"` // of the rules
 }
 
 // The outcomes of a finding.
 const (
-	Applied  = "applied"  // the change took effect
-	Failed   = "failed"   // the platform refused it
-	Skipped  = "skipped"  // not tried, because an earlier change failed or the run was ended
-	Unknown  = "unknown"  // it may have taken effect: nobody could look, or it did not show in time
-	Planned  = "planned"  // a dry run: what would be done
-	Denied   = "denied"   // a guard did not allow it
-	Reported = "reported" // no change: something a person has to look at
+	Applied  = "applied"           // the change took effect
+	Failed   = "failed"            // the platform refused it
+	Skipped  = "skipped"           // not tried, because an earlier change failed or the run was ended
+	Unknown  = "unknown"           // it may have taken effect: nobody could look, or it did not show in time
+	Planned  = "planned"           // a dry run: what would be done
+	Denied   = "denied"            // a guard did not allow it
+	Reported = "reported"          // no change: something a person has to look at
+	Awaiting = "awaiting_approval" // the run waits until somebody approves it
+	Ignored  = "ignored"           // an ignore rule hides the difference
 )
 
 // Entry is a finding as it stands in the trail. Content holds the bytes that were sealed; Finding repeats them decoded.

@@ -127,7 +127,7 @@ func TestLoad_OwnRule_StandsBesideTheShippedOnes(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, e.Revision(), 12)
 	require.Equal(t, policy.Decision{
-		Verdict: policy.Deny, Revision: e.Revision(),
+		Verdict: policy.Deny, Revision: e.Revision(), Approvers: []policy.Approvers{{Role: policy.DefaultApprover, Count: 1}},
 		Reasons: []string{"new-manager0@example.com is nobody's friend", "the plan would remove 4 of 4 members, more than the 3 that may leave in one run without approval"},
 		Violations: []policy.Violation{
 			{Rule: "friends", Verdict: policy.Deny, Reason: "new-manager0@example.com is nobody's friend"},

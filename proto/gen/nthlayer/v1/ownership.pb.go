@@ -313,7 +313,13 @@ type Decision struct {
 	// allow, deny or require_approval.
 	Verdict string `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// One sentence for each guard that did not allow the plan.
-	Reasons       []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	Reasons []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// What each rule has against the plan, or notes about it.
+	Violations []*Violation `protobuf:"bytes,3,rep,name=violations,proto3" json:"violations,omitempty"`
+	// The revision of the rules that decided.
+	Revision string `protobuf:"bytes,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Who has to approve, where the verdict is require_approval; all of them.
+	Approvers     []*Approvers `protobuf:"bytes,5,rep,name=approvers,proto3" json:"approvers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +368,152 @@ func (x *Decision) GetReasons() []string {
 	return nil
 }
 
+func (x *Decision) GetViolations() []*Violation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *Decision) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *Decision) GetApprovers() []*Approvers {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+// Violation is what one rule says of a plan.
+type Violation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// deny, require_approval or, where the rule only notes something, allow.
+	Verdict string `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// One sentence for people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Violation) Reset() {
+	*x = Violation{}
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Violation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Violation) ProtoMessage() {}
+
+func (x *Violation) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Violation.ProtoReflect.Descriptor instead.
+func (*Violation) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Violation) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Violation) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *Violation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Approvers are so many different people who hold a role on the team.
+type Approvers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Role  string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Count int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Whoever asked for the run may be one of them.
+	Requester     bool `protobuf:"varint,3,opt,name=requester,proto3" json:"requester,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approvers) Reset() {
+	*x = Approvers{}
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approvers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approvers) ProtoMessage() {}
+
+func (x *Approvers) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approvers.ProtoReflect.Descriptor instead.
+func (*Approvers) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Approvers) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Approvers) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Approvers) GetRequester() bool {
+	if x != nil {
+		return x.Requester
+	}
+	return false
+}
+
 // Plan is the ordered difference between the desired and the observed state of a team.
 type Plan struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -377,15 +529,19 @@ type Plan struct {
 	// SHA-256 over the changes: two plans with the same hash are the same plan.
 	Hash string `protobuf:"bytes,7,opt,name=hash,proto3" json:"hash,omitempty"`
 	// Members that are right already.
-	Unchanged     int32  `protobuf:"varint,8,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
-	TeamName      string `protobuf:"bytes,9,opt,name=team_name,json=teamName,proto3" json:"team_name,omitempty"`
+	Unchanged int32  `protobuf:"varint,8,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	TeamName  string `protobuf:"bytes,9,opt,name=team_name,json=teamName,proto3" json:"team_name,omitempty"`
+	// Changes that whoever asked left out; they are part of the difference all the same.
+	LeftOut []*Change `protobuf:"bytes,10,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// Changes that ignore rules hide, with the rule.
+	Ignored       []*IgnoredChange `protobuf:"bytes,11,rep,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_nthlayer_v1_ownership_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +553,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_ownership_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +566,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{5}
+	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Plan) GetTeamId() string {
@@ -476,6 +632,82 @@ func (x *Plan) GetTeamName() string {
 	return ""
 }
 
+func (x *Plan) GetLeftOut() []*Change {
+	if x != nil {
+		return x.LeftOut
+	}
+	return nil
+}
+
+func (x *Plan) GetIgnored() []*IgnoredChange {
+	if x != nil {
+		return x.Ignored
+	}
+	return nil
+}
+
+// IgnoredChange is a difference that an ignore rule hides: it is neither applied nor counted as drift.
+type IgnoredChange struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Change *Change                `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	RuleId string                 `protobuf:"bytes,2,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	// Why, as the rule says it.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IgnoredChange) Reset() {
+	*x = IgnoredChange{}
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IgnoredChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IgnoredChange) ProtoMessage() {}
+
+func (x *IgnoredChange) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IgnoredChange.ProtoReflect.Descriptor instead.
+func (*IgnoredChange) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *IgnoredChange) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *IgnoredChange) GetRuleId() string {
+	if x != nil {
+		return x.RuleId
+	}
+	return ""
+}
+
+func (x *IgnoredChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ApiCall is one request made to a platform.
 type ApiCall struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -492,7 +724,7 @@ type ApiCall struct {
 
 func (x *ApiCall) Reset() {
 	*x = ApiCall{}
-	mi := &file_nthlayer_v1_ownership_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +736,7 @@ func (x *ApiCall) String() string {
 func (*ApiCall) ProtoMessage() {}
 
 func (x *ApiCall) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_ownership_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +749,7 @@ func (x *ApiCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiCall.ProtoReflect.Descriptor instead.
 func (*ApiCall) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{6}
+	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ApiCall) GetMethod() string {
@@ -568,7 +800,7 @@ type Finding struct {
 	Before   *structpb.Struct `protobuf:"bytes,6,opt,name=before,proto3" json:"before,omitempty"`
 	After    *structpb.Struct `protobuf:"bytes,7,opt,name=after,proto3" json:"after,omitempty"`
 	ApiCalls []*ApiCall       `protobuf:"bytes,8,rep,name=api_calls,json=apiCalls,proto3" json:"api_calls,omitempty"`
-	// applied, failed, skipped, planned, denied or reported.
+	// applied, failed, skipped, unknown, planned, awaiting_approval, denied, ignored or reported.
 	Outcome string `protobuf:"bytes,9,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Why, in words.
 	Message string `protobuf:"bytes,10,opt,name=message,proto3" json:"message,omitempty"`
@@ -579,14 +811,24 @@ type Finding struct {
 	Hash     string `protobuf:"bytes,13,opt,name=hash,proto3" json:"hash,omitempty"`
 	PrevHash string `protobuf:"bytes,14,opt,name=prev_hash,json=prevHash,proto3" json:"prev_hash,omitempty"`
 	// The recorded bytes over which the hash was taken.
-	Content       []byte `protobuf:"bytes,15,opt,name=content,proto3" json:"content,omitempty"`
+	Content []byte `protobuf:"bytes,15,opt,name=content,proto3" json:"content,omitempty"`
+	// Why the run was asked for, in the words of who asked.
+	Reason string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The id of the request that asked for it.
+	RequestId string `protobuf:"bytes,17,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The hash of the plan that the change is part of.
+	PlanHash string `protobuf:"bytes,18,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
+	// What the rules said of that plan.
+	Decision *Decision `protobuf:"bytes,19,opt,name=decision,proto3" json:"decision,omitempty"`
+	// Who approved it.
+	ApprovedBy    []string `protobuf:"bytes,20,rep,name=approved_by,json=approvedBy,proto3" json:"approved_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_nthlayer_v1_ownership_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +840,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_ownership_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_ownership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +853,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{7}
+	return file_nthlayer_v1_ownership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Finding) GetSeq() int64 {
@@ -719,6 +961,41 @@ func (x *Finding) GetContent() []byte {
 	return nil
 }
 
+func (x *Finding) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Finding) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Finding) GetPlanHash() string {
+	if x != nil {
+		return x.PlanHash
+	}
+	return ""
+}
+
+func (x *Finding) GetDecision() *Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+func (x *Finding) GetApprovedBy() []string {
+	if x != nil {
+		return x.ApprovedBy
+	}
+	return nil
+}
+
 var File_nthlayer_v1_ownership_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_ownership_proto_rawDesc = "" +
@@ -745,10 +1022,23 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\n" +
 	"entity_ref\x18\x02 \x01(\tR\tentityRef\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12'\n" +
-	"\x0fblocks_removals\x18\x04 \x01(\bR\x0eblocksRemovals\">\n" +
+	"\x0fblocks_removals\x18\x04 \x01(\bR\x0eblocksRemovals\"\xc8\x01\n" +
 	"\bDecision\x12\x18\n" +
 	"\averdict\x18\x01 \x01(\tR\averdict\x12\x18\n" +
-	"\areasons\x18\x02 \x03(\tR\areasons\"\xc3\x02\n" +
+	"\areasons\x18\x02 \x03(\tR\areasons\x126\n" +
+	"\n" +
+	"violations\x18\x03 \x03(\v2\x16.nthlayer.v1.ViolationR\n" +
+	"violations\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\tR\brevision\x124\n" +
+	"\tapprovers\x18\x05 \x03(\v2\x16.nthlayer.v1.ApproversR\tapprovers\"Q\n" +
+	"\tViolation\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x18\n" +
+	"\averdict\x18\x02 \x01(\tR\averdict\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"S\n" +
+	"\tApprovers\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x1c\n" +
+	"\trequester\x18\x03 \x01(\bR\trequester\"\xa9\x03\n" +
 	"\x04Plan\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12$\n" +
 	"\x0etarget_team_id\x18\x02 \x01(\tR\ftargetTeamId\x12\x1f\n" +
@@ -759,14 +1049,21 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\bdecision\x18\x06 \x01(\v2\x15.nthlayer.v1.DecisionR\bdecision\x12\x12\n" +
 	"\x04hash\x18\a \x01(\tR\x04hash\x12\x1c\n" +
 	"\tunchanged\x18\b \x01(\x05R\tunchanged\x12\x1b\n" +
-	"\tteam_name\x18\t \x01(\tR\bteamName\"\x98\x01\n" +
+	"\tteam_name\x18\t \x01(\tR\bteamName\x12.\n" +
+	"\bleft_out\x18\n" +
+	" \x03(\v2\x13.nthlayer.v1.ChangeR\aleftOut\x124\n" +
+	"\aignored\x18\v \x03(\v2\x1a.nthlayer.v1.IgnoredChangeR\aignored\"m\n" +
+	"\rIgnoredChange\x12+\n" +
+	"\x06change\x18\x01 \x01(\v2\x13.nthlayer.v1.ChangeR\x06change\x12\x17\n" +
+	"\arule_id\x18\x02 \x01(\tR\x06ruleId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x98\x01\n" +
 	"\aApiCall\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
 	"\x06status\x18\x03 \x01(\x05R\x06status\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"\xe7\x03\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\"\x8f\x05\n" +
 	"\aFinding\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x17\n" +
@@ -785,7 +1082,14 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"recordedAt\x12\x12\n" +
 	"\x04hash\x18\r \x01(\tR\x04hash\x12\x1b\n" +
 	"\tprev_hash\x18\x0e \x01(\tR\bprevHash\x12\x18\n" +
-	"\acontent\x18\x0f \x01(\fR\acontentB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"\acontent\x18\x0f \x01(\fR\acontent\x12\x16\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x11 \x01(\tR\trequestId\x12\x1b\n" +
+	"\tplan_hash\x18\x12 \x01(\tR\bplanHash\x121\n" +
+	"\bdecision\x18\x13 \x01(\v2\x15.nthlayer.v1.DecisionR\bdecision\x12\x1f\n" +
+	"\vapproved_by\x18\x14 \x03(\tR\n" +
+	"approvedByB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_ownership_proto_rawDescOnce sync.Once
@@ -799,36 +1103,45 @@ func file_nthlayer_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_ownership_proto_rawDescData
 }
 
-var file_nthlayer_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_nthlayer_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_nthlayer_v1_ownership_proto_goTypes = []any{
 	(*Desired)(nil),               // 0: nthlayer.v1.Desired
 	(*DesiredMember)(nil),         // 1: nthlayer.v1.DesiredMember
 	(*Change)(nil),                // 2: nthlayer.v1.Change
 	(*Issue)(nil),                 // 3: nthlayer.v1.Issue
 	(*Decision)(nil),              // 4: nthlayer.v1.Decision
-	(*Plan)(nil),                  // 5: nthlayer.v1.Plan
-	(*ApiCall)(nil),               // 6: nthlayer.v1.ApiCall
-	(*Finding)(nil),               // 7: nthlayer.v1.Finding
-	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Violation)(nil),             // 5: nthlayer.v1.Violation
+	(*Approvers)(nil),             // 6: nthlayer.v1.Approvers
+	(*Plan)(nil),                  // 7: nthlayer.v1.Plan
+	(*IgnoredChange)(nil),         // 8: nthlayer.v1.IgnoredChange
+	(*ApiCall)(nil),               // 9: nthlayer.v1.ApiCall
+	(*Finding)(nil),               // 10: nthlayer.v1.Finding
+	(*structpb.Struct)(nil),       // 11: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_nthlayer_v1_ownership_proto_depIdxs = []int32{
 	1,  // 0: nthlayer.v1.Desired.members:type_name -> nthlayer.v1.DesiredMember
-	8,  // 1: nthlayer.v1.Change.before:type_name -> google.protobuf.Struct
-	8,  // 2: nthlayer.v1.Change.after:type_name -> google.protobuf.Struct
-	2,  // 3: nthlayer.v1.Plan.changes:type_name -> nthlayer.v1.Change
-	3,  // 4: nthlayer.v1.Plan.issues:type_name -> nthlayer.v1.Issue
-	4,  // 5: nthlayer.v1.Plan.decision:type_name -> nthlayer.v1.Decision
-	9,  // 6: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
-	8,  // 7: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
-	8,  // 8: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
-	6,  // 9: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
-	9,  // 10: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 1: nthlayer.v1.Change.before:type_name -> google.protobuf.Struct
+	11, // 2: nthlayer.v1.Change.after:type_name -> google.protobuf.Struct
+	5,  // 3: nthlayer.v1.Decision.violations:type_name -> nthlayer.v1.Violation
+	6,  // 4: nthlayer.v1.Decision.approvers:type_name -> nthlayer.v1.Approvers
+	2,  // 5: nthlayer.v1.Plan.changes:type_name -> nthlayer.v1.Change
+	3,  // 6: nthlayer.v1.Plan.issues:type_name -> nthlayer.v1.Issue
+	4,  // 7: nthlayer.v1.Plan.decision:type_name -> nthlayer.v1.Decision
+	2,  // 8: nthlayer.v1.Plan.left_out:type_name -> nthlayer.v1.Change
+	8,  // 9: nthlayer.v1.Plan.ignored:type_name -> nthlayer.v1.IgnoredChange
+	2,  // 10: nthlayer.v1.IgnoredChange.change:type_name -> nthlayer.v1.Change
+	12, // 11: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
+	11, // 12: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
+	11, // 13: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
+	9,  // 14: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
+	12, // 15: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
+	4,  // 16: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_ownership_proto_init() }
@@ -842,7 +1155,7 @@ func file_nthlayer_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_ownership_proto_rawDesc), len(file_nthlayer_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

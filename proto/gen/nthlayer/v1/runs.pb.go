@@ -24,6 +24,415 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ApproveRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// The hash of the plan that is approved (Run.plan.hash): nobody approves a plan that they have not seen.
+	PlanHash string `protobuf:"bytes,2,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
+	// Why, for the trail and for who approves.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRunRequest) Reset() {
+	*x = ApproveRunRequest{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRunRequest) ProtoMessage() {}
+
+func (x *ApproveRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRunRequest.ProtoReflect.Descriptor instead.
+func (*ApproveRunRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ApproveRunRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ApproveRunRequest) GetPlanHash() string {
+	if x != nil {
+		return x.PlanHash
+	}
+	return ""
+}
+
+func (x *ApproveRunRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RejectRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// The hash of the plan that is rejected; empty: whichever it is.
+	PlanHash string `protobuf:"bytes,2,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
+	// Why, for the trail and for who approves.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectRunRequest) Reset() {
+	*x = RejectRunRequest{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectRunRequest) ProtoMessage() {}
+
+func (x *RejectRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectRunRequest.ProtoReflect.Descriptor instead.
+func (*RejectRunRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RejectRunRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *RejectRunRequest) GetPlanHash() string {
+	if x != nil {
+		return x.PlanHash
+	}
+	return ""
+}
+
+func (x *RejectRunRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RollbackRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The run to undo.
+	JobId string `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Plan and check only.
+	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Why, for the trail and for who approves.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only these changes of the plan: kinds (add_member) or ids (add_member:person:ann@example.org). Empty: all.
+	Only []string `protobuf:"bytes,4,rep,name=only,proto3" json:"only,omitempty"`
+	// All but these, in the same words.
+	Exclude []string `protobuf:"bytes,5,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Why the plan shall be applied although changes are frozen. It counts only for roles that the rules let do this.
+	OverrideFreeze string `protobuf:"bytes,6,opt,name=override_freeze,json=overrideFreeze,proto3" json:"override_freeze,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RollbackRunRequest) Reset() {
+	*x = RollbackRunRequest{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRunRequest) ProtoMessage() {}
+
+func (x *RollbackRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRunRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRunRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RollbackRunRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *RollbackRunRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RollbackRunRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RollbackRunRequest) GetOnly() []string {
+	if x != nil {
+		return x.Only
+	}
+	return nil
+}
+
+func (x *RollbackRunRequest) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *RollbackRunRequest) GetOverrideFreeze() string {
+	if x != nil {
+		return x.OverrideFreeze
+	}
+	return ""
+}
+
+type RollbackRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The run that undoes the other.
+	JobId         string `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRunResponse) Reset() {
+	*x = RollbackRunResponse{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRunResponse) ProtoMessage() {}
+
+func (x *RollbackRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRunResponse.ProtoReflect.Descriptor instead.
+func (*RollbackRunResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RollbackRunResponse) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+// Approval is what a run waits for, or waited for.
+type Approval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan that shall be approved.
+	PlanHash    string                 `protobuf:"bytes,1,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
+	RequestedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
+	// Without everybody's approval by then the run ends, with nothing changed.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Who has to approve.
+	Approvers []*Approvers `protobuf:"bytes,4,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	// Who has approved this plan.
+	Votes         []*ApprovalVote `protobuf:"bytes,5,rep,name=votes,proto3" json:"votes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Approval) GetPlanHash() string {
+	if x != nil {
+		return x.PlanHash
+	}
+	return ""
+}
+
+func (x *Approval) GetRequestedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestedAt
+	}
+	return nil
+}
+
+func (x *Approval) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Approval) GetApprovers() []*Approvers {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+func (x *Approval) GetVotes() []*ApprovalVote {
+	if x != nil {
+		return x.Votes
+	}
+	return nil
+}
+
+type ApprovalVote struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Principal string                 `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	At        *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Reason    string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How: api or slack.
+	Via           string `protobuf:"bytes,4,opt,name=via,proto3" json:"via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalVote) Reset() {
+	*x = ApprovalVote{}
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalVote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalVote) ProtoMessage() {}
+
+func (x *ApprovalVote) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalVote.ProtoReflect.Descriptor instead.
+func (*ApprovalVote) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ApprovalVote) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *ApprovalVote) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ApprovalVote) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ApprovalVote) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
 type CancelRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -35,7 +444,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +456,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[0]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +469,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{0}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CancelRunRequest) GetJobId() string {
@@ -86,7 +495,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +507,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[1]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +520,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{1}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRunRequest) GetJobId() string {
@@ -139,7 +548,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -151,7 +560,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -164,7 +573,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRunsRequest) GetPageSize() int32 {
@@ -213,7 +622,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +634,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +647,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{3}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -259,10 +668,10 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	// What is done: "team.reconcile".
+	// What is done: "team.reconcile" or "team.rollback".
 	Type   string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	TeamId string `protobuf:"bytes,3,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
-	// queued, running, succeeded, failed, canceled or dead_lettered (given up, although trying again may help: see
+	// queued, running, awaiting_approval, succeeded, failed, canceled or dead_lettered (given up, although trying again may help: see
 	// DeadLetterService).
 	Status         string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
 	RequestedBy    string                 `protobuf:"bytes,5,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
@@ -286,14 +695,26 @@ type Run struct {
 	// Who asked to cancel the run; empty: nobody.
 	CanceledBy string `protobuf:"bytes,19,opt,name=canceled_by,json=canceledBy,proto3" json:"canceled_by,omitempty"`
 	// The run is not begun before this time: it was deferred, or its team is paused.
-	AvailableAt   *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=available_at,json=availableAt,proto3" json:"available_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AvailableAt *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=available_at,json=availableAt,proto3" json:"available_at,omitempty"`
+	// What the run waits for, or the last it waited for; absent where no approval was needed.
+	Approval *Approval `protobuf:"bytes,21,opt,name=approval,proto3" json:"approval,omitempty"`
+	// Why it was asked for.
+	Reason string `protobuf:"bytes,22,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The id of the request that asked for it.
+	RequestId string `protobuf:"bytes,23,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The run that this one undoes.
+	RollbackOf string `protobuf:"bytes,24,opt,name=rollback_of,json=rollbackOf,proto3" json:"rollback_of,omitempty"`
+	// The changes it was restricted to, or shall leave out.
+	Only           []string `protobuf:"bytes,25,rep,name=only,proto3" json:"only,omitempty"`
+	Exclude        []string `protobuf:"bytes,26,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	OverrideFreeze string   `protobuf:"bytes,27,opt,name=override_freeze,json=overrideFreeze,proto3" json:"override_freeze,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +726,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[4]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +739,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{4}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Run) GetJobId() string {
@@ -461,6 +882,55 @@ func (x *Run) GetAvailableAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Run) GetApproval() *Approval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *Run) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Run) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Run) GetRollbackOf() string {
+	if x != nil {
+		return x.RollbackOf
+	}
+	return ""
+}
+
+func (x *Run) GetOnly() []string {
+	if x != nil {
+		return x.Only
+	}
+	return nil
+}
+
+func (x *Run) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *Run) GetOverrideFreeze() string {
+	if x != nil {
+		return x.OverrideFreeze
+	}
+	return ""
+}
+
 type RunError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A stable word in capitals, for example SOURCE_UNAVAILABLE.
@@ -473,7 +943,7 @@ type RunError struct {
 
 func (x *RunError) Reset() {
 	*x = RunError{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +955,7 @@ func (x *RunError) String() string {
 func (*RunError) ProtoMessage() {}
 
 func (x *RunError) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[5]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +968,7 @@ func (x *RunError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunError.ProtoReflect.Descriptor instead.
 func (*RunError) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{5}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RunError) GetReason() string {
@@ -532,7 +1002,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +1014,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[6]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +1027,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{6}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Step) GetName() string {
@@ -613,7 +1083,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +1095,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[7]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +1108,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{7}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRunRequest) GetJobId() string {
@@ -663,7 +1133,8 @@ type RunEvent struct {
 	JobId string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	At    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// run_queued, run_started, step_started, step_succeeded, step_failed, step_skipped, plan_ready, change_applied,
-	// change_failed, run_deferred, run_requeued, run_succeeded, run_failed, run_canceled or run_dead_lettered.
+	// change_failed, run_deferred, run_requeued, run_succeeded, run_failed, run_canceled, run_dead_lettered,
+	// approval_requested or run_approved.
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The step it is about, where it is about one.
 	Step    string `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`
@@ -676,7 +1147,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[8]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +1159,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_runs_proto_msgTypes[8]
+	mi := &file_nthlayer_v1_runs_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +1172,7 @@ func (x *RunEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEvent.ProtoReflect.Descriptor instead.
 func (*RunEvent) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{8}
+	return file_nthlayer_v1_runs_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunEvent) GetSeq() int64 {
@@ -757,23 +1228,52 @@ var File_nthlayer_v1_runs_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\n" +
-	"\x16nthlayer/v1/runs.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"c\n" +
+	"\x16nthlayer/v1/runs.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\x98\x01\n" +
+	"\x11ApproveRunRequest\x12\x1f\n" +
+	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\x122\n" +
+	"\tplan_hash\x18\x02 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\bplanHash\x12.\n" +
+	"\x06reason\x18\x03 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x06reason\"\x9a\x01\n" +
+	"\x10RejectRunRequest\x12\x1f\n" +
+	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\x125\n" +
+	"\tplan_hash\x18\x02 \x01(\tB\x18\xbaH\x15r\x132\x11^([0-9a-f]{64})?$R\bplanHash\x12.\n" +
+	"\x06reason\x18\x03 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x06reason\"\xb1\x02\n" +
+	"\x12RollbackRunRequest\x12\x1f\n" +
+	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12.\n" +
+	"\x06reason\x18\x03 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x06reason\x124\n" +
+	"\x04only\x18\x04 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\x04only\x12:\n" +
+	"\aexclude\x18\x05 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\aexclude\x12?\n" +
+	"\x0foverride_freeze\x18\x06 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x0eoverrideFreeze\",\n" +
+	"\x13RollbackRunResponse\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\x88\x02\n" +
+	"\bApproval\x12\x1b\n" +
+	"\tplan_hash\x18\x01 \x01(\tR\bplanHash\x12=\n" +
+	"\frequested_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x124\n" +
+	"\tapprovers\x18\x04 \x03(\v2\x16.nthlayer.v1.ApproversR\tapprovers\x12/\n" +
+	"\x05votes\x18\x05 \x03(\v2\x19.nthlayer.v1.ApprovalVoteR\x05votes\"\x82\x01\n" +
+	"\fApprovalVote\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03via\x18\x04 \x01(\tR\x03via\"c\n" +
 	"\x10CancelRunRequest\x12\x1f\n" +
 	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\x12.\n" +
 	"\x06reason\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x06reason\"0\n" +
 	"\rGetRunRequest\x12\x1f\n" +
-	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\"\xc4\x02\n" +
+	"\x06job_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\"\xd7\x02\n" +
 	"\x0fListRunsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12F\n" +
-	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\x12\\\n" +
-	"\x06status\x18\x04 \x01(\tBD\xbaHAr?R\x00R\x06queuedR\arunningR\tsucceededR\x06failedR\bcanceledR\rdead_letteredR\x06status\x129\n" +
+	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\x12o\n" +
+	"\x06status\x18\x04 \x01(\tBW\xbaHTrRR\x00R\x06queuedR\arunningR\x11awaiting_approvalR\tsucceededR\x06failedR\bcanceledR\rdead_letteredR\x06status\x129\n" +
 	"\frequested_by\x18\x05 \x01(\tB\x16\xbaH\x13r\x11\x18\x80\x022\f^[^\\p{Cc}]*$R\vrequestedBy\"`\n" +
 	"\x10ListRunsResponse\x12$\n" +
 	"\x04runs\x18\x01 \x03(\v2\x10.nthlayer.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xef\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd1\a\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n" +
@@ -799,7 +1299,16 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\x06source\x18\x12 \x01(\tR\x06source\x12\x1f\n" +
 	"\vcanceled_by\x18\x13 \x01(\tR\n" +
 	"canceledBy\x12=\n" +
-	"\favailable_at\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\vavailableAt\"<\n" +
+	"\favailable_at\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\vavailableAt\x121\n" +
+	"\bapproval\x18\x15 \x01(\v2\x15.nthlayer.v1.ApprovalR\bapproval\x12\x16\n" +
+	"\x06reason\x18\x16 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x17 \x01(\tR\trequestId\x12\x1f\n" +
+	"\vrollback_of\x18\x18 \x01(\tR\n" +
+	"rollbackOf\x12\x12\n" +
+	"\x04only\x18\x19 \x03(\tR\x04only\x12\x18\n" +
+	"\aexclude\x18\x1a \x03(\tR\aexclude\x12'\n" +
+	"\x0foverride_freeze\x18\x1b \x01(\tR\x0eoverrideFreeze\"<\n" +
 	"\bRunError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xdc\x01\n" +
@@ -822,7 +1331,7 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04step\x18\x05 \x01(\tR\x04step\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12+\n" +
-	"\x06change\x18\a \x01(\v2\x13.nthlayer.v1.ChangeR\x06change2\xef\x03\n" +
+	"\x06change\x18\a \x01(\v2\x13.nthlayer.v1.ChangeR\x06change2\x80\a\n" +
 	"\n" +
 	"RunService\x12|\n" +
 	"\x06GetRun\x12\x1a.nthlayer.v1.GetRunRequest\x1a\x10.nthlayer.v1.Run\"D\xaa\xd4\x18\x12\n" +
@@ -834,7 +1343,14 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\n" +
 	"runs.watch\x12\x06job_id\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/runs/{job_id}:watch0\x01\x12z\n" +
 	"\tCancelRun\x12\x1d.nthlayer.v1.CancelRunRequest\x1a\x10.nthlayer.v1.Run\"<\xaa\xd4\x18\x15\n" +
-	"\vruns.cancel\x12\x06job_id\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/runs/{job_id}:cancelB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"\vruns.cancel\x12\x06job_id\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/runs/{job_id}:cancel\x12~\n" +
+	"\n" +
+	"ApproveRun\x12\x1e.nthlayer.v1.ApproveRunRequest\x1a\x10.nthlayer.v1.Run\">\xaa\xd4\x18\x16\n" +
+	"\fruns.approve\x12\x06job_id\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/runs/{job_id}:approve\x12z\n" +
+	"\tRejectRun\x12\x1d.nthlayer.v1.RejectRunRequest\x1a\x10.nthlayer.v1.Run\"<\xaa\xd4\x18\x15\n" +
+	"\vruns.reject\x12\x06job_id\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/runs/{job_id}:reject\x12\x92\x01\n" +
+	"\vRollbackRun\x12\x1f.nthlayer.v1.RollbackRunRequest\x1a .nthlayer.v1.RollbackRunResponse\"@\xaa\xd4\x18\x17\n" +
+	"\rruns.rollback\x12\x06job_id\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/runs/{job_id}:rollbackB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_runs_proto_rawDescOnce sync.Once
@@ -848,49 +1364,68 @@ func file_nthlayer_v1_runs_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_runs_proto_rawDescData
 }
 
-var file_nthlayer_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_nthlayer_v1_runs_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_nthlayer_v1_runs_proto_goTypes = []any{
-	(*CancelRunRequest)(nil),      // 0: nthlayer.v1.CancelRunRequest
-	(*GetRunRequest)(nil),         // 1: nthlayer.v1.GetRunRequest
-	(*ListRunsRequest)(nil),       // 2: nthlayer.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 3: nthlayer.v1.ListRunsResponse
-	(*Run)(nil),                   // 4: nthlayer.v1.Run
-	(*RunError)(nil),              // 5: nthlayer.v1.RunError
-	(*Step)(nil),                  // 6: nthlayer.v1.Step
-	(*WatchRunRequest)(nil),       // 7: nthlayer.v1.WatchRunRequest
-	(*RunEvent)(nil),              // 8: nthlayer.v1.RunEvent
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*Plan)(nil),                  // 10: nthlayer.v1.Plan
-	(*Finding)(nil),               // 11: nthlayer.v1.Finding
-	(*Change)(nil),                // 12: nthlayer.v1.Change
+	(*ApproveRunRequest)(nil),     // 0: nthlayer.v1.ApproveRunRequest
+	(*RejectRunRequest)(nil),      // 1: nthlayer.v1.RejectRunRequest
+	(*RollbackRunRequest)(nil),    // 2: nthlayer.v1.RollbackRunRequest
+	(*RollbackRunResponse)(nil),   // 3: nthlayer.v1.RollbackRunResponse
+	(*Approval)(nil),              // 4: nthlayer.v1.Approval
+	(*ApprovalVote)(nil),          // 5: nthlayer.v1.ApprovalVote
+	(*CancelRunRequest)(nil),      // 6: nthlayer.v1.CancelRunRequest
+	(*GetRunRequest)(nil),         // 7: nthlayer.v1.GetRunRequest
+	(*ListRunsRequest)(nil),       // 8: nthlayer.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 9: nthlayer.v1.ListRunsResponse
+	(*Run)(nil),                   // 10: nthlayer.v1.Run
+	(*RunError)(nil),              // 11: nthlayer.v1.RunError
+	(*Step)(nil),                  // 12: nthlayer.v1.Step
+	(*WatchRunRequest)(nil),       // 13: nthlayer.v1.WatchRunRequest
+	(*RunEvent)(nil),              // 14: nthlayer.v1.RunEvent
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Approvers)(nil),             // 16: nthlayer.v1.Approvers
+	(*Plan)(nil),                  // 17: nthlayer.v1.Plan
+	(*Finding)(nil),               // 18: nthlayer.v1.Finding
+	(*Change)(nil),                // 19: nthlayer.v1.Change
 }
 var file_nthlayer_v1_runs_proto_depIdxs = []int32{
-	4,  // 0: nthlayer.v1.ListRunsResponse.runs:type_name -> nthlayer.v1.Run
-	9,  // 1: nthlayer.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 2: nthlayer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	9,  // 3: nthlayer.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	5,  // 4: nthlayer.v1.Run.error:type_name -> nthlayer.v1.RunError
-	10, // 5: nthlayer.v1.Run.plan:type_name -> nthlayer.v1.Plan
-	6,  // 6: nthlayer.v1.Run.steps:type_name -> nthlayer.v1.Step
-	11, // 7: nthlayer.v1.Run.findings:type_name -> nthlayer.v1.Finding
-	9,  // 8: nthlayer.v1.Run.available_at:type_name -> google.protobuf.Timestamp
-	9,  // 9: nthlayer.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	9,  // 10: nthlayer.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	9,  // 11: nthlayer.v1.RunEvent.at:type_name -> google.protobuf.Timestamp
-	12, // 12: nthlayer.v1.RunEvent.change:type_name -> nthlayer.v1.Change
-	1,  // 13: nthlayer.v1.RunService.GetRun:input_type -> nthlayer.v1.GetRunRequest
-	2,  // 14: nthlayer.v1.RunService.ListRuns:input_type -> nthlayer.v1.ListRunsRequest
-	7,  // 15: nthlayer.v1.RunService.WatchRun:input_type -> nthlayer.v1.WatchRunRequest
-	0,  // 16: nthlayer.v1.RunService.CancelRun:input_type -> nthlayer.v1.CancelRunRequest
-	4,  // 17: nthlayer.v1.RunService.GetRun:output_type -> nthlayer.v1.Run
-	3,  // 18: nthlayer.v1.RunService.ListRuns:output_type -> nthlayer.v1.ListRunsResponse
-	8,  // 19: nthlayer.v1.RunService.WatchRun:output_type -> nthlayer.v1.RunEvent
-	4,  // 20: nthlayer.v1.RunService.CancelRun:output_type -> nthlayer.v1.Run
-	17, // [17:21] is the sub-list for method output_type
-	13, // [13:17] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 0: nthlayer.v1.Approval.requested_at:type_name -> google.protobuf.Timestamp
+	15, // 1: nthlayer.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	16, // 2: nthlayer.v1.Approval.approvers:type_name -> nthlayer.v1.Approvers
+	5,  // 3: nthlayer.v1.Approval.votes:type_name -> nthlayer.v1.ApprovalVote
+	15, // 4: nthlayer.v1.ApprovalVote.at:type_name -> google.protobuf.Timestamp
+	10, // 5: nthlayer.v1.ListRunsResponse.runs:type_name -> nthlayer.v1.Run
+	15, // 6: nthlayer.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	15, // 7: nthlayer.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	15, // 8: nthlayer.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	11, // 9: nthlayer.v1.Run.error:type_name -> nthlayer.v1.RunError
+	17, // 10: nthlayer.v1.Run.plan:type_name -> nthlayer.v1.Plan
+	12, // 11: nthlayer.v1.Run.steps:type_name -> nthlayer.v1.Step
+	18, // 12: nthlayer.v1.Run.findings:type_name -> nthlayer.v1.Finding
+	15, // 13: nthlayer.v1.Run.available_at:type_name -> google.protobuf.Timestamp
+	4,  // 14: nthlayer.v1.Run.approval:type_name -> nthlayer.v1.Approval
+	15, // 15: nthlayer.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	15, // 16: nthlayer.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	15, // 17: nthlayer.v1.RunEvent.at:type_name -> google.protobuf.Timestamp
+	19, // 18: nthlayer.v1.RunEvent.change:type_name -> nthlayer.v1.Change
+	7,  // 19: nthlayer.v1.RunService.GetRun:input_type -> nthlayer.v1.GetRunRequest
+	8,  // 20: nthlayer.v1.RunService.ListRuns:input_type -> nthlayer.v1.ListRunsRequest
+	13, // 21: nthlayer.v1.RunService.WatchRun:input_type -> nthlayer.v1.WatchRunRequest
+	6,  // 22: nthlayer.v1.RunService.CancelRun:input_type -> nthlayer.v1.CancelRunRequest
+	0,  // 23: nthlayer.v1.RunService.ApproveRun:input_type -> nthlayer.v1.ApproveRunRequest
+	1,  // 24: nthlayer.v1.RunService.RejectRun:input_type -> nthlayer.v1.RejectRunRequest
+	2,  // 25: nthlayer.v1.RunService.RollbackRun:input_type -> nthlayer.v1.RollbackRunRequest
+	10, // 26: nthlayer.v1.RunService.GetRun:output_type -> nthlayer.v1.Run
+	9,  // 27: nthlayer.v1.RunService.ListRuns:output_type -> nthlayer.v1.ListRunsResponse
+	14, // 28: nthlayer.v1.RunService.WatchRun:output_type -> nthlayer.v1.RunEvent
+	10, // 29: nthlayer.v1.RunService.CancelRun:output_type -> nthlayer.v1.Run
+	10, // 30: nthlayer.v1.RunService.ApproveRun:output_type -> nthlayer.v1.Run
+	10, // 31: nthlayer.v1.RunService.RejectRun:output_type -> nthlayer.v1.Run
+	3,  // 32: nthlayer.v1.RunService.RollbackRun:output_type -> nthlayer.v1.RollbackRunResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_runs_proto_init() }
@@ -906,7 +1441,7 @@ func file_nthlayer_v1_runs_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_runs_proto_rawDesc), len(file_nthlayer_v1_runs_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

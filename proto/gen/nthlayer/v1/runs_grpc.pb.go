@@ -19,10 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_GetRun_FullMethodName    = "/nthlayer.v1.RunService/GetRun"
-	RunService_ListRuns_FullMethodName  = "/nthlayer.v1.RunService/ListRuns"
-	RunService_WatchRun_FullMethodName  = "/nthlayer.v1.RunService/WatchRun"
-	RunService_CancelRun_FullMethodName = "/nthlayer.v1.RunService/CancelRun"
+	RunService_GetRun_FullMethodName      = "/nthlayer.v1.RunService/GetRun"
+	RunService_ListRuns_FullMethodName    = "/nthlayer.v1.RunService/ListRuns"
+	RunService_WatchRun_FullMethodName    = "/nthlayer.v1.RunService/WatchRun"
+	RunService_CancelRun_FullMethodName   = "/nthlayer.v1.RunService/CancelRun"
+	RunService_ApproveRun_FullMethodName  = "/nthlayer.v1.RunService/ApproveRun"
+	RunService_RejectRun_FullMethodName   = "/nthlayer.v1.RunService/RejectRun"
+	RunService_RollbackRun_FullMethodName = "/nthlayer.v1.RunService/RollbackRun"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -40,6 +43,15 @@ type RunServiceClient interface {
 	// CancelRun asks for the end of a run. One that was not begun ends at once; one that is being worked on ends between two
 	// steps, with what it did recorded. Asking twice is the same as once; a run that has ended otherwise is refused.
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*Run, error)
+	// ApproveRun approves the plan that a run waits with. Once everybody whom the rules ask for has approved, the run goes on:
+	// it compares once more, and applies exactly this plan, or asks again where that is not the plan any more. Approving
+	// twice is the same as once.
+	ApproveRun(ctx context.Context, in *ApproveRunRequest, opts ...grpc.CallOption) (*Run, error)
+	// RejectRun ends a run that waits for approval, with nothing changed.
+	RejectRun(ctx context.Context, in *RejectRunRequest, opts ...grpc.CallOption) (*Run, error)
+	// RollbackRun accepts a run that undoes what another run changed, as the trail has it. What was changed again since is
+	// shown and left alone. The inverse plan passes the same rules as any other.
+	RollbackRun(ctx context.Context, in *RollbackRunRequest, opts ...grpc.CallOption) (*RollbackRunResponse, error)
 }
 
 type runServiceClient struct {
@@ -99,6 +111,36 @@ func (c *runServiceClient) CancelRun(ctx context.Context, in *CancelRunRequest, 
 	return out, nil
 }
 
+func (c *runServiceClient) ApproveRun(ctx context.Context, in *ApproveRunRequest, opts ...grpc.CallOption) (*Run, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Run)
+	err := c.cc.Invoke(ctx, RunService_ApproveRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) RejectRun(ctx context.Context, in *RejectRunRequest, opts ...grpc.CallOption) (*Run, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Run)
+	err := c.cc.Invoke(ctx, RunService_RejectRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) RollbackRun(ctx context.Context, in *RollbackRunRequest, opts ...grpc.CallOption) (*RollbackRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RollbackRunResponse)
+	err := c.cc.Invoke(ctx, RunService_RollbackRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -114,6 +156,15 @@ type RunServiceServer interface {
 	// CancelRun asks for the end of a run. One that was not begun ends at once; one that is being worked on ends between two
 	// steps, with what it did recorded. Asking twice is the same as once; a run that has ended otherwise is refused.
 	CancelRun(context.Context, *CancelRunRequest) (*Run, error)
+	// ApproveRun approves the plan that a run waits with. Once everybody whom the rules ask for has approved, the run goes on:
+	// it compares once more, and applies exactly this plan, or asks again where that is not the plan any more. Approving
+	// twice is the same as once.
+	ApproveRun(context.Context, *ApproveRunRequest) (*Run, error)
+	// RejectRun ends a run that waits for approval, with nothing changed.
+	RejectRun(context.Context, *RejectRunRequest) (*Run, error)
+	// RollbackRun accepts a run that undoes what another run changed, as the trail has it. What was changed again since is
+	// shown and left alone. The inverse plan passes the same rules as any other.
+	RollbackRun(context.Context, *RollbackRunRequest) (*RollbackRunResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -135,6 +186,15 @@ func (UnimplementedRunServiceServer) WatchRun(*WatchRunRequest, grpc.ServerStrea
 }
 func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunRequest) (*Run, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelRun not implemented")
+}
+func (UnimplementedRunServiceServer) ApproveRun(context.Context, *ApproveRunRequest) (*Run, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApproveRun not implemented")
+}
+func (UnimplementedRunServiceServer) RejectRun(context.Context, *RejectRunRequest) (*Run, error) {
+	return nil, status.Error(codes.Unimplemented, "method RejectRun not implemented")
+}
+func (UnimplementedRunServiceServer) RollbackRun(context.Context, *RollbackRunRequest) (*RollbackRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RollbackRun not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -222,6 +282,60 @@ func _RunService_CancelRun_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_ApproveRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApproveRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ApproveRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ApproveRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ApproveRun(ctx, req.(*ApproveRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_RejectRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RejectRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).RejectRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_RejectRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).RejectRun(ctx, req.(*RejectRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_RollbackRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollbackRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).RollbackRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_RollbackRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).RollbackRun(ctx, req.(*RollbackRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -240,6 +354,18 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelRun",
 			Handler:    _RunService_CancelRun_Handler,
+		},
+		{
+			MethodName: "ApproveRun",
+			Handler:    _RunService_ApproveRun_Handler,
+		},
+		{
+			MethodName: "RejectRun",
+			Handler:    _RunService_RejectRun_Handler,
+		},
+		{
+			MethodName: "RollbackRun",
+			Handler:    _RunService_RollbackRun_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

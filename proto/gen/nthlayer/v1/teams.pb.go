@@ -315,9 +315,17 @@ type ReconcileTeamRequest struct {
 	// Where ownership is declared: "cortex", also when empty.
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// Plan and check only: the run stops after the guards.
-	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Why, for the trail and for who approves.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only these changes of the plan: kinds (add_member) or ids (add_member:person:ann@example.org). Empty: all.
+	Only []string `protobuf:"bytes,6,rep,name=only,proto3" json:"only,omitempty"`
+	// All but these, in the same words.
+	Exclude []string `protobuf:"bytes,7,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Why the plan shall be applied although changes are frozen. It counts only for roles that the rules let do this.
+	OverrideFreeze string `protobuf:"bytes,8,opt,name=override_freeze,json=overrideFreeze,proto3" json:"override_freeze,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReconcileTeamRequest) Reset() {
@@ -378,6 +386,34 @@ func (x *ReconcileTeamRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ReconcileTeamRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReconcileTeamRequest) GetOnly() []string {
+	if x != nil {
+		return x.Only
+	}
+	return nil
+}
+
+func (x *ReconcileTeamRequest) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *ReconcileTeamRequest) GetOverrideFreeze() string {
+	if x != nil {
+		return x.OverrideFreeze
+	}
+	return ""
+}
+
 type ReconcileTeamResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -429,9 +465,15 @@ type PlanTeamRequest struct {
 	// Replaces what the source declares. The source is not read.
 	Desired *Desired `protobuf:"bytes,2,opt,name=desired,proto3" json:"desired,omitempty"`
 	// Where ownership is declared: "cortex", also when empty.
-	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// Only these changes of the plan: kinds (add_member) or ids (add_member:person:ann@example.org). Empty: all.
+	Only []string `protobuf:"bytes,4,rep,name=only,proto3" json:"only,omitempty"`
+	// All but these, in the same words.
+	Exclude []string `protobuf:"bytes,5,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Why the plan shall be applied although changes are frozen. It counts only for roles that the rules let do this.
+	OverrideFreeze string `protobuf:"bytes,6,opt,name=override_freeze,json=overrideFreeze,proto3" json:"override_freeze,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PlanTeamRequest) Reset() {
@@ -481,6 +523,27 @@ func (x *PlanTeamRequest) GetDesired() *Desired {
 func (x *PlanTeamRequest) GetSource() string {
 	if x != nil {
 		return x.Source
+	}
+	return ""
+}
+
+func (x *PlanTeamRequest) GetOnly() []string {
+	if x != nil {
+		return x.Only
+	}
+	return nil
+}
+
+func (x *PlanTeamRequest) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *PlanTeamRequest) GetOverrideFreeze() string {
+	if x != nil {
+		return x.OverrideFreeze
 	}
 	return ""
 }
@@ -950,20 +1013,27 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\tpaused_by\x18\x03 \x01(\tR\bpausedBy\x127\n" +
 	"\tpaused_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bpausedAt\x120\n" +
 	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12!\n" +
-	"\fteam_unknown\x18\x06 \x01(\bR\vteamUnknown\"\xcd\x01\n" +
+	"\fteam_unknown\x18\x06 \x01(\bR\vteamUnknown\"\xb0\x03\n" +
 	"\x14ReconcileTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12.\n" +
 	"\adesired\x18\x02 \x01(\v2\x14.nthlayer.v1.DesiredR\adesired\x12'\n" +
 	"\x06source\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
 	"R\x00R\x06cortexR\x06source\x12\x17\n" +
-	"\adry_run\x18\x04 \x01(\bR\x06dryRun\".\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\x12.\n" +
+	"\x06reason\x18\x05 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x06reason\x124\n" +
+	"\x04only\x18\x06 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\x04only\x12:\n" +
+	"\aexclude\x18\a \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\aexclude\x12?\n" +
+	"\x0foverride_freeze\x18\b \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x0eoverrideFreeze\".\n" +
 	"\x15ReconcileTeamResponse\x12\x15\n" +
-	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\xaf\x01\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\xe2\x02\n" +
 	"\x0fPlanTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12.\n" +
 	"\adesired\x18\x02 \x01(\v2\x14.nthlayer.v1.DesiredR\adesired\x12'\n" +
 	"\x06source\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
-	"R\x00R\x06cortexR\x06source\"U\n" +
+	"R\x00R\x06cortexR\x06source\x124\n" +
+	"\x04only\x18\x04 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\x04only\x12:\n" +
+	"\aexclude\x18\x05 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\aexclude\x12?\n" +
+	"\x0foverride_freeze\x18\x06 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x0eoverrideFreeze\"U\n" +
 	"\x0eGetTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\"\xda\x01\n" +
 	"\x10ListTeamsRequest\x12'\n" +

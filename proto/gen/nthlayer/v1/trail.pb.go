@@ -223,15 +223,15 @@ var File_nthlayer_v1_trail_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_trail_proto_rawDesc = "" +
 	"\n" +
-	"\x17nthlayer/v1/trail.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xb4\x02\n" +
+	"\x17nthlayer/v1/trail.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xd0\x02\n" +
 	"\x13ListFindingsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12F\n" +
 	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\x12\"\n" +
-	"\x06job_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x05jobId\x12_\n" +
-	"\aoutcome\x18\x05 \x01(\tBE\xbaHBr@R\x00R\aappliedR\x06failedR\askippedR\aunknownR\aplannedR\x06deniedR\breportedR\aoutcome\"\x9c\x01\n" +
+	"\x06job_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x05jobId\x12{\n" +
+	"\aoutcome\x18\x05 \x01(\tBa\xbaH^r\\R\x00R\aappliedR\x06failedR\askippedR\aunknownR\aplannedR\x06deniedR\x11awaiting_approvalR\aignoredR\breportedR\aoutcome\"\x9c\x01\n" +
 	"\x14ListFindingsResponse\x120\n" +
 	"\bfindings\x18\x01 \x03(\v2\x14.nthlayer.v1.FindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12*\n" +
