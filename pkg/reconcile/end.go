@@ -53,6 +53,9 @@ func (r *run) seal(ctx context.Context, s *State, seen *ownership.Observed) erro
 		for _, i := range s.Plan.Issues {
 			sealing.issue(store.ChangeRef(r.job.Run.Round, string(i.Kind)+":"+i.EntityRef), i)
 		}
+		for _, i := range s.Plan.Ignored {
+			sealing.ignored(store.ChangeRef(r.job.Run.Round, i.Kind()+":"+i.EntityRef()), i)
+		}
 	}
 	if sealing.err != nil {
 		return fault.New(fault.Internal, "a finding cannot be written", sealing.err)
@@ -152,6 +155,18 @@ func (s *sealing) issue(ref string, i ownership.Issue) {
 	})
 }
 
+// ignored seals what a rule hides, so that what was left alone can be told, and why.
+func (s *sealing) ignored(ref string, i ownership.Ignored) {
+	why := i.Why()
+	if i.Issue != nil {
+		why += "; " + i.Issue.Message
+	}
+	s.change(ref, AppliedChange{
+		Change:  ownership.Change{Kind: ownership.Kind(i.Kind()), EntityRef: i.EntityRef(), Before: i.Change.Before, After: i.Change.After},
+		Outcome: trail.Ignored, Message: why,
+	})
+}
+
 // outcomes lists what came of each planned change; of a plan that was not applied, why not.
 func (s *State) outcomes() []AppliedChange {
 	if len(s.Applied) > 0 || s.Plan == nil || s.Decision == nil {
@@ -223,7 +238,7 @@ func judge(s *State) verdict {
 	case s.After != nil: // what verify saw counts, not what was planned: others may be changing the team too
 		after := ownership.Diff(*s.Desired, *s.After, s.Wanted)
 		after.Issues = s.Plan.Issues
-		v.sync = after.SyncStatus()
+		v.sync = after.Ignore(s.Ignores).SyncStatus()
 	}
 	return v
 }
@@ -372,6 +387,10 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 		n.TeamName = s.Plan.TeamName
 		for _, i := range s.Plan.Issues {
 			n.Issues = append(n.Issues, notice.Issue{Kind: string(i.Kind), Entity: i.EntityRef, Message: i.Message})
+		}
+		for _, i := range s.Plan.Ignored {
+			_, who, _ := strings.Cut(i.EntityRef(), ":")
+			n.Ignored = append(n.Ignored, notice.Ignored{Kind: i.Kind(), Who: who, RuleID: i.RuleID, Reason: i.Reason, Owner: i.Owner, Until: i.ExpiresAt})
 		}
 	}
 	if s.Decision != nil {

@@ -52,6 +52,12 @@ type Links interface {
 	LinkedTeam(ctx context.Context, target, targetID string) (teamID string, err error)
 }
 
+// Ignores are the ignore rules that are in force for a team. Where they cannot be read, nothing is planned: what people want to
+// be left alone is not known then.
+type Ignores interface {
+	IgnoreRules(ctx context.Context, teamID string) ([]ownership.IgnoreRule, error)
+}
+
 // Ledger is where a run writes what it is about to do and what came of it. Every write fails with fault.Fenced once
 // somebody else owns the run.
 type Ledger interface {
@@ -73,6 +79,7 @@ type Parts struct {
 	Applier Applier
 	Guard   Guard
 	Links   Links
+	Ignores Ignores
 	Settings
 }
 
@@ -128,6 +135,9 @@ type State struct {
 	Applied  []AppliedChange     `json:"applied,omitempty"` // set by apply
 	After    *ownership.Observed `json:"after,omitempty"`   // set by verify: the team with the changes
 	Earlier  []AppliedChange     `json:"earlier,omitempty"` // set by record: what rounds before changed, or may have
+
+	// Ignores are the ignore rules that plan went by: what was ignored then is not drift at the end.
+	Ignores []ownership.IgnoreRule `json:"ignores,omitempty"`
 
 	// underWay is the Ref of the change that may be half made, "" where none is. nil: whatever an earlier claim left, which
 	// is the first that is open.

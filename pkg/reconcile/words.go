@@ -18,7 +18,7 @@ func summary(s *State, v verdict) string {
 	}
 	var done ownership.Plan
 	if s.Plan != nil {
-		done.Issues = s.Plan.Issues
+		done.Issues, done.Ignored = s.Plan.Issues, s.Plan.Ignored
 	}
 	missed, unknown := 0, 0
 	for _, c := range s.done() {
@@ -62,6 +62,9 @@ func describePlan(p ownership.Plan) string {
 	}
 	if n := len(p.Issues); n > 0 {
 		text += "; " + count(n, "issue needs", "issues need") + " attention"
+	}
+	if n := len(p.Ignored); n > 0 {
+		text += "; " + count(n, "difference", "differences") + " ignored"
 	}
 	return text
 }
