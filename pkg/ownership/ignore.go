@@ -62,8 +62,11 @@ func (i Ignored) EntityRef() string {
 
 // Why says in one sentence what hides the difference, and until when.
 func (i Ignored) Why() string {
-	return fmt.Sprintf("ignored until %s: %s (rule %s, ask %s)", i.ExpiresAt.UTC().Format(time.DateOnly), i.Reason, i.RuleID, i.Owner)
+	return fmt.Sprintf("ignored until %s: %s (rule %s, ask %s)", LastDay(i.ExpiresAt).UTC().Format(time.DateOnly), i.Reason, i.RuleID, i.Owner)
 }
+
+// LastDay is a moment of the last day on which a rule hides: one that ends with a day ends when the next begins.
+func LastDay(expiresAt time.Time) time.Time { return expiresAt.Add(-time.Nanosecond) }
 
 // Ignore takes the differences out of the plan that rules hide; the first rule that hides one is named. It is given the
 // rules that are in force. Ask it before HoldRemovals, which goes by the issues that are hidden, too.

@@ -80,6 +80,7 @@ func (s *Store) CreateIgnoreRule(ctx context.Context, rule ownership.IgnoreRule,
 	if err != nil {
 		return IgnoreRule{}, err
 	}
+	rule.ExpiresAt = rule.ExpiresAt.Truncate(time.Microsecond) // as the database keeps it
 	expires := rule.ExpiresAt
 	if expires.IsZero() {
 		expires = time.Now().Add(ignoreFor)
