@@ -91,7 +91,7 @@ func ShowFindings(w io.Writer, now time.Time, findings []*nthlayerv1.Finding) er
 func change(f *nthlayerv1.Finding) string {
 	changed := difference(f)
 	if message := clean(f.GetMessage()); f.GetOutcome() == "ignored" && changed != message {
-		return changed + ", " + message
+		return changed + "; " + message
 	}
 	return changed
 }
