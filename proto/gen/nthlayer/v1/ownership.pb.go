@@ -526,7 +526,8 @@ type Plan struct {
 	Changes  []*Change `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
 	Issues   []*Issue  `protobuf:"bytes,5,rep,name=issues,proto3" json:"issues,omitempty"`
 	Decision *Decision `protobuf:"bytes,6,opt,name=decision,proto3" json:"decision,omitempty"`
-	// SHA-256 over the changes: two plans with the same hash are the same plan.
+	// SHA-256 over the changes and the states they were made of: two plans with the same hash do the same to a team that is
+	// the same.
 	Hash string `protobuf:"bytes,7,opt,name=hash,proto3" json:"hash,omitempty"`
 	// Members that are right already.
 	Unchanged int32  `protobuf:"varint,8,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
