@@ -109,6 +109,11 @@ func TestIgnore_UnmatchedPersonIsIgnored_RemovalsStayHeld(t *testing.T) {
 	require.Equal(t, ownership.UserNotFound, held.Ignored[0].Issue.Kind)
 	require.Equal(t, ownership.OutOfSync, held.SyncStatus())
 
+	// The control: where the hidden issue does not block, eve leaves, who may be bob.
+	forgotten := p.Ignore([]ownership.IgnoreRule{ignoring(ownership.IgnorePerson, "bob@example.org")})
+	forgotten.Ignored = nil
+	require.Equal(t, []string{"remove_member:person:eve@example.org"}, changeIDs(forgotten.HoldRemovals(nil)))
+
 	both := p.Ignore([]ownership.IgnoreRule{
 		ignoring(ownership.IgnorePerson, "bob@example.org"), ignoring(ownership.IgnorePerson, "eve@example.org"),
 	}).HoldRemovals(nil)

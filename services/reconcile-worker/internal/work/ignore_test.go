@@ -150,3 +150,49 @@ func TestHandle_IgnoredTeam_IsLeftAlone(t *testing.T) {
 	require.Equal(t, map[string]string{"ann": "manager", "dan": "responder"}, r.members())
 	require.Equal(t, []string{"add_member ben ignored", "add_member cem ignored", "remove_member dan ignored"}, r.trail(id))
 }
+
+// An approval is of what people saw. A rule that comes or goes meanwhile makes another plan.
+func TestHandle_RuleComesOrGoesWhileThePlanWaits_AsksAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, change func(r *rig)
+		members        map[string]string
+	}{
+		"it comes": {
+			func(*rig) {}, func(r *rig) { r.ignore(ownership.IgnorePerson, "dan@example.org") },
+			map[string]string{"ann": "manager", "ben": "responder", "cem": "responder", "dan": "responder"},
+		},
+		"it goes": {
+			func(r *rig) { r.ignore(ownership.IgnorePerson, "dan@example.org") }, func(r *rig) { r.exec("UPDATE ignore_rules SET expires_at = now()") },
+			declared,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startProtected(t)
+			c.before(r)
+			id, hash := r.awaiting()
+			c.change(r)
+			r.approve(id, hash, "bob")
+			r.handle(id)
+			again := r.waits(id)
+			require.NotEqual(t, hash, again)
+			require.Equal(t, untouched, r.members())
+			r.approve(id, again, "bob")
+			r.handle(id)
+			require.Equal(t, store.Succeeded, r.run(id).Status)
+			require.Equal(t, c.members, r.members())
+		})
+	}
+}
+
+// What a run left alone is not undone with it.
+func TestHandle_RollbackOfARunThatIgnored_UndoesWhatItDid(t *testing.T) {
+	r := start(t, nil)
+	r.ignore(ownership.IgnorePerson, "dan@example.org")
+	id := r.accept()
+	r.handle(id)
+	require.Equal(t, store.Succeeded, r.run(id).Status)
+	undo := r.ask(store.Request{RollbackOf: id.String()})
+	require.Equal(t, store.Succeeded, r.run(undo).Status, r.run(undo).ErrorMessage)
+	require.Equal(t, untouched, r.members())
+	require.Equal(t, []string{"remove_member ben applied", "remove_member cem applied"}, r.trail(undo))
+}
