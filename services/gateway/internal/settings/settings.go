@@ -6,6 +6,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // Settings of the gateway.
@@ -19,6 +20,12 @@ type Settings struct {
 	TLS      config.InternalTLS
 	Peers    config.Peers
 	JWT      config.JWT
+	Access   Access
+}
+
+// Access is what the gateway has to know of the source to say who manages a team.
+type Access struct {
+	Roles ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none. Managers of a team may have it synced"`
 }
 
 // Listen is where the public API is served. TLS ends at the load balancer.

@@ -67,7 +67,11 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	s.Ready("issuer", verifier.Ready)
 
-	chain, err := rpc.Public(s.Log, rpc.Bearer(verifier.Verify), admission(s, cfg))
+	authorizer, err := access(ctx, s, db, cfg)
+	if err != nil {
+		return err
+	}
+	chain, err := rpc.Public(s.Log, rpc.Bearer(verifier.Verify), admission(s, cfg), authorizer)
 	if err != nil {
 		return err
 	}
@@ -80,6 +84,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
 		nthlayerv1.RegisterAuditServiceServer(r, &handler.Audits{Store: db, News: audits, Poke: relay.Poke})
 		nthlayerv1.RegisterIgnoreServiceServer(r, &handler.Ignores{Store: db})
+		nthlayerv1.RegisterAccessServiceServer(r, &handler.Access{Store: db, Authorizer: authorizer})
 		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler, Notifier: peers.notifier, Store: db})
 	})
 	if err != nil {
