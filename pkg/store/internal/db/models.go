@@ -185,6 +185,18 @@ type Finding struct {
 	Hash       string
 }
 
+type Findings0 struct {
+	Seq        int64
+	JobID      uuid.UUID
+	ChangeID   string
+	TeamID     string
+	Outcome    string
+	RecordedAt time.Time
+	Content    string
+	PrevHash   string
+	Hash       string
+}
+
 type Fleet struct {
 	OnlyRow      bool
 	Teams        int32
@@ -380,10 +392,26 @@ type Team struct {
 	LastAuditID     uuid.NullUUID
 }
 
+type TrailArchive struct {
+	FirstSeq   int64
+	LastSeq    int64
+	AnchorHash string
+	LastHash   string
+	Location   string
+	Sha256     string
+	ArchivedAt time.Time
+}
+
 type TrailHead struct {
 	OnlyRow bool
 	Seq     int64
 	Hash    string
+}
+
+type TrailPart struct {
+	Name     string
+	FirstSeq int64
+	LastSeq  int64
 }
 
 type UpstreamReport struct {
