@@ -1,6 +1,9 @@
 package notice
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // ApprovalRequested tells that a run waits until somebody approves its plan, and later what became of that: the message is
 // the same one, written again.
@@ -33,4 +36,20 @@ type ApprovalVote struct {
 // ApprovalKey names the message that asks for the approval of one plan of a run: it is posted once and updated afterwards.
 func ApprovalKey(jobID, planHash, medium, channel string) string {
 	return Key(jobID+"-"+planHash[:12], medium, channel)
+}
+
+// The actions of the message's buttons.
+const (
+	ApproveAction = "approve_run"
+	RejectAction  = "reject_run"
+)
+
+// ButtonValue is what a button of the message says when it is pressed: which plan of which run. Whoever presses it has seen
+// that plan, and approves no other.
+func ButtonValue(jobID, planHash string) string { return jobID + ":" + planHash }
+
+// ParseButtonValue reads it. What the two are is for the API to check.
+func ParseButtonValue(value string) (jobID, planHash string, ok bool) {
+	jobID, planHash, ok = strings.Cut(value, ":")
+	return jobID, planHash, ok && jobID != "" && planHash != ""
 }

@@ -28,6 +28,7 @@ type DeliveryState struct {
 	PostedTo    string // the channel's id as the medium gave it
 	TS          string // the message's id within the channel; set once the message is there, also while replies are missing
 	Attempts    int
+	Revision    int // 1, and one more each time that there was something else to tell
 	LastError   string
 	CreatedAt   time.Time
 	DeliveredAt *time.Time
@@ -89,10 +90,10 @@ func (a *DeliveryAttempt) Posted(ctx context.Context, channel, ts string) error 
 	return a.written(n, err, "remember a posted message")
 }
 
-// Done ends the attempt and the delivery: it was told. One round trip.
+// Done ends the attempt and the delivery: it was told, unless there is something else to tell meanwhile. One round trip.
 func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
 	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
-		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Delivered, PostedTo: channel, Ts: ts,
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Revision: int32(a.Revision), Status: Delivered, PostedTo: channel, Ts: ts,
 	})
 	return a.written(n, err, "finish a delivery")
 }
@@ -100,7 +101,7 @@ func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
 // Fail ends the attempt and the delivery: it cannot be told. uncertain is remembered for a later Resend. One round trip.
 func (a *DeliveryAttempt) Fail(ctx context.Context, why string, uncertain bool) error {
 	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
-		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: text(why), Uncertain: uncertain,
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Revision: int32(a.Revision), Status: Undelivered, LastError: text(why), Uncertain: uncertain,
 	})
 	return a.written(n, err, "fail a delivery")
 }
@@ -147,6 +148,22 @@ func (s *Store) Resend(ctx context.Context, key string, trace map[string]string)
 			WithReason("ALREADY_DELIVERED")
 	}
 	return d, err
+}
+
+// retell gives a delivery something else to tell, and queues it, in the transaction of q: the payload is the new one for
+// whichever attempt begins next, and an attempt that is under way does not end the delivery any more. A message that is there
+// already is changed (Slack); an e-mail follows the first one. Where there is no delivery of the key nothing happens: nobody
+// was to be told. One round trip.
+func retell(ctx context.Context, q *db.Queries, key string, payload []byte, trace map[string]string) error {
+	_, err := q.RetellDelivery(ctx, db.RetellDeliveryParams{
+		DeliveryKey: key, Payload: plain(payload), Queue: NotificationsQueue, Trace: encode(orEmpty(trace)),
+	})
+	return wrap(err, "retell a delivery")
+}
+
+// Retell is retell by itself, for what changes in no other transaction.
+func (s *Store) Retell(ctx context.Context, key string, payload []byte, trace map[string]string) error {
+	return retell(ctx, s.q, key, payload, trace)
 }
 
 // AnnounceDeliveries queues pending deliveries anew that nothing has happened to for a time and that wait in no outbox:
@@ -200,7 +217,7 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter) ([]DeliverySta
 func deliveryFrom(row db.Delivery) DeliveryState {
 	return DeliveryState{
 		Delivery: Delivery{Key: row.DeliveryKey, Medium: row.Medium, Channel: row.Channel, Payload: row.Payload},
-		JobID:    row.JobID, Status: row.Status, PostedTo: row.PostedTo, TS: row.Ts, Attempts: int(row.Attempts),
+		JobID:    row.JobID, Status: row.Status, PostedTo: row.PostedTo, TS: row.Ts, Attempts: int(row.Attempts), Revision: int(row.Revision),
 		LastError: row.LastError, CreatedAt: row.CreatedAt, DeliveredAt: row.DeliveredAt,
 	}
 }
