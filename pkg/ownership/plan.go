@@ -59,12 +59,15 @@ const (
 	TeamNotFound       IssueKind = "team_not_found"
 	AmbiguousTeam      IssueKind = "ambiguous_team"
 	LinkedElsewhere    IssueKind = "linked_elsewhere"
+	ChangedSince       IssueKind = "changed_since" // a rollback leaves it alone
+	NotUndone          IssueKind = "not_undone"
 )
 
 // Issue is something a person has to look at, with an explanation.
 type Issue struct {
 	Kind           IssueKind `json:"kind"`
 	EntityRef      string    `json:"entity_ref"`
+	UserID         string    `json:"user_id,omitempty"` // the account that it is about, where there is one
 	Message        string    `json:"message"`
 	BlocksRemovals bool      `json:"blocks_removals,omitempty"`
 }
@@ -90,15 +93,9 @@ type Plan struct {
 	Members   int      `json:"members"`   // members observed
 	// Incomparable is set where there was nothing to compare with: an archived team, or no target team.
 	Incomparable bool      `json:"incomparable,omitempty"`
+	Basis        string    `json:"basis,omitempty"`    // digest of the states that were compared: see Basis
 	LeftOut      []Change  `json:"left_out,omitempty"` // by whoever asked
 	Ignored      []Ignored `json:"ignored,omitempty"`  // by ignore rules
-}
-
-// Ignored is a difference that an ignore rule hides: it is neither applied nor counted as drift.
-type Ignored struct {
-	Change Change `json:"change"`
-	RuleID string `json:"rule_id"`
-	Reason string `json:"reason"`
 }
 
 // Diff is the plan that makes observed equal to desired, whose members were matched to wanted.
@@ -172,10 +169,17 @@ func memberChange(kind Kind, u User, before, after Role) Change {
 }
 
 // HoldRemovals takes the removals out of the plan that must not be tried, and says why: all of them while an issue
-// blocks removals, and those of people who are paged for the team.
+// blocks removals, and those of people who are paged for the team. An issue that an ignore rule hides blocks as before: the
+// account may be that person's, whether anybody wants to hear of it or not.
 func (p Plan) HoldRemovals(r Rotation) Plan {
+	issues := slices.Clone(p.Issues)
+	for _, hidden := range p.Ignored {
+		if hidden.Issue != nil {
+			issues = append(issues, *hidden.Issue)
+		}
+	}
 	var blocking []string
-	for _, issue := range p.Issues {
+	for _, issue := range issues {
 		if issue.BlocksRemovals {
 			blocking = append(blocking, fmt.Sprintf("%s (%s)", issue.EntityRef, issue.Kind))
 		}
@@ -226,22 +230,39 @@ func (p Plan) SyncStatus() SyncStatus {
 	if p.Incomparable {
 		return Unknown
 	}
-	if !p.Empty() || slices.ContainsFunc(p.Issues, func(i Issue) bool { return i.Kind != FixedRole }) {
+	if !p.Empty() || len(p.LeftOut) > 0 || slices.ContainsFunc(p.Issues, func(i Issue) bool { return i.Kind != FixedRole }) {
 		return OutOfSync
 	}
 	return InSync
 }
 
-// Hash is SHA-256 over the team and the changes, in hex. Two plans with the same hash do the same.
+// Hash is SHA-256, in hex, over the changes and the states that they were made of. Two plans with the same hash do the same
+// to a team that is the same.
 func (p Plan) Hash() string {
 	content, err := json.Marshal(struct {
 		TeamID, TargetID string
 		Changes          []Change
-	}{p.TeamID, p.TargetID, p.Changes})
+		Basis            string
+	}{p.TeamID, p.TargetID, p.Changes, p.Basis})
 	if err != nil {
 		panic(err) // strings only: cannot fail
 	}
 	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// Basis is a digest of what a plan was made of: who shall be in the team, and who is, whatever the order.
+func Basis(d Desired, o Observed) string {
+	var lines []string
+	for _, m := range d.Members {
+		roles := slices.Sorted(slices.Values(m.Roles))
+		lines = append(lines, fmt.Sprintf("desired %q %q", NormalizeEmail(m.Email), roles))
+	}
+	for _, m := range o.Members {
+		lines = append(lines, fmt.Sprintf("observed %q %q", m.User.ID, m.Role))
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
 	return hex.EncodeToString(sum[:])
 }
 

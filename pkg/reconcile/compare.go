@@ -135,7 +135,8 @@ func (s *State) lose(why ownership.Issue) {
 	s.Issues = append(s.Issues, why)
 }
 
-// plan compares. Where somebody would be removed it asks who is paged for the team: they stay.
+// plan compares, and leaves out what ignore rules hide. Where somebody would be removed it asks who is paged for the team:
+// they stay.
 func (f *Flow) plan(ctx context.Context, s *State) error {
 	if s.Lost {
 		s.Plan = &ownership.Plan{
@@ -148,16 +149,30 @@ func (f *Flow) plan(ctx context.Context, s *State) error {
 	if s.Observed != nil {
 		observed = *s.Observed
 	}
+	var err error
+	if s.Ignores, err = f.parts.Ignores.IgnoreRules(ctx, s.TeamID); err != nil {
+		return fmt.Errorf("read the ignore rules of team %s: %w", s.TeamID, err)
+	}
 	plan := ownership.Diff(*s.Desired, observed, s.Wanted)
 	plan.Issues = s.Issues
+	plan = plan.Ignore(s.Ignores)
 	var rotation ownership.Rotation
 	if plan.Count(ownership.RemoveMember) > 0 {
-		var err error
 		if rotation, err = f.parts.Target.Rotation(ctx, plan.TargetID); err != nil {
 			return fmt.Errorf("read who is paged for team %s: %w", plan.TargetID, err)
 		}
 	}
 	plan = plan.HoldRemovals(rotation)
+	plan.Basis = ownership.Basis(*s.Desired, observed)
+	return s.choose(plan)
+}
+
+// choose leaves out of the plan what the request did not ask for.
+func (s *State) choose(plan ownership.Plan) error {
+	plan, err := plan.Select(ownership.Selection{Only: s.Request.Only, Exclude: s.Request.Exclude})
+	if err != nil {
+		return fault.New(fault.Precondition, "the changes cannot be chosen: "+err.Error(), nil).WithReason("SELECTION_DIFFERS")
+	}
 	s.Plan = &plan
 	return nil
 }

@@ -11,6 +11,15 @@ import (
 	"github.com/google/uuid"
 )
 
+type Approval struct {
+	JobID       uuid.UUID
+	PlanHash    string
+	Decision    json.RawMessage
+	Votes       json.RawMessage
+	RequestedAt time.Time
+	ExpiresAt   time.Time
+}
+
 type Audit struct {
 	AuditID        uuid.UUID
 	ScheduleID     string
@@ -96,6 +105,7 @@ type AuditTeam struct {
 	Missed        bool
 	UnreadReason  string
 	UnreadMessage string
+	Ignored       json.RawMessage
 }
 
 type Change struct {
@@ -187,6 +197,22 @@ type IdempotencyKey struct {
 	LastUsedAt  time.Time
 }
 
+type IgnoreRule struct {
+	RuleID    uuid.UUID
+	TeamID    string
+	Kind      string
+	Value     string
+	ValueKey  string
+	Reason    string
+	Owner     string
+	CreatedAt time.Time
+	CreatedBy string
+	ExpiresAt time.Time
+	DeletedAt *time.Time
+	DeletedBy string
+	Replaced  bool
+}
+
 type Lease struct {
 	TeamID string
 	JobID  uuid.UUID
@@ -248,6 +274,8 @@ type Run struct {
 	Lives          int32
 	CanceledBy     string
 	CancelReason   string
+	AwaitingUntil  *time.Time
+	Approved       bool
 }
 
 type RunEvent struct {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -32,6 +33,7 @@ type TeamStore interface {
 	PauseTeam(ctx context.Context, teamID, by, reason string, duration time.Duration) (store.Pause, error)
 	ResumeTeam(ctx context.Context, teamID string) error
 	SetAutoReconcile(ctx context.Context, teamID, mode string) (store.Team, error)
+	IgnoreRules(ctx context.Context, teamID string) ([]ownership.IgnoreRule, error)
 }
 
 // Teams serves TeamService.
@@ -52,13 +54,18 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if err != nil {
 		return nil, err
 	}
+	if err := checkSelection(request); err != nil {
+		return nil, err
+	}
 	if request.GetSource() == "" {
 		request.Source = sourceCortex // before hashing: said or not, it is the same request
 	}
 	jobID, created, err := t.Store.Accept(ctx, store.NewRun{
 		Principal: who, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
-		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun()},
-		Trace:   telemetry.Inject(ctx),
+		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun(),
+			Reason: request.GetReason(), RequestID: rpc.RequestID(ctx), Roles: rolesOn(ctx, request.GetTeamId()),
+			Only: request.GetOnly(), Exclude: request.GetExclude(), OverrideFreeze: request.GetOverrideFreeze()},
+		Trace: telemetry.Inject(ctx),
 	})
 	if err != nil {
 		return nil, err
@@ -87,6 +94,9 @@ func requestHash(request proto.Message) []byte {
 
 // PlanTeam asks the planner. Nothing is written anywhere.
 func (t *Teams) PlanTeam(ctx context.Context, request *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
+	if err := checkSelection(request); err != nil {
+		return nil, err
+	}
 	if request.GetSource() == "" {
 		request.Source = sourceCortex
 	}
@@ -109,6 +119,13 @@ func (t *Teams) GetTeam(ctx context.Context, request *nthlayerv1.GetTeamRequest)
 		return nil, err
 	}
 	shown.Pause = showPause(pause)
+	rules, err := t.Store.IgnoreRules(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
+	for _, rule := range rules {
+		shown.IgnoreRules = append(shown.IgnoreRules, api.IgnoreRule(rule))
+	}
 	return shown, nil
 }
 

@@ -79,6 +79,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		nthlayerv1.RegisterDeadLetterServiceServer(r, &handler.DeadLetters{Store: db, Poke: relay.Poke})
 		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
 		nthlayerv1.RegisterAuditServiceServer(r, &handler.Audits{Store: db, News: audits, Poke: relay.Poke})
+		nthlayerv1.RegisterIgnoreServiceServer(r, &handler.Ignores{Store: db})
 		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler, Notifier: peers.notifier, Store: db})
 	})
 	if err != nil {
@@ -90,6 +91,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		Package:  "nthlayer.v1",
 		Statuses: map[protoreflect.FullName]int{
 			"nthlayer.v1.ReconcileTeamResponse": http.StatusAccepted, "nthlayer.v1.StartAuditResponse": http.StatusAccepted,
+			"nthlayer.v1.RollbackRunResponse": http.StatusAccepted,
 		},
 		OpenAPI: openapi.Spec(),
 		Ready:   map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},
