@@ -20,7 +20,7 @@ type ApprovalRequested struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 
 	// What became of it. While the run waits, Outcome is empty and there are buttons.
-	Outcome string         `json:"outcome,omitempty"` // approved, rejected, expired, canceled or replaced (by another plan)
+	Outcome string         `json:"outcome,omitempty"` // approved, rejected, expired, canceled, replaced (by another plan) or ended
 	Message string         `json:"message,omitempty"` // one sentence
 	Votes   []ApprovalVote `json:"votes,omitempty"`
 }

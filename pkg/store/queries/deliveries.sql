@@ -76,6 +76,23 @@ SELECT @queue, again.channel, md5(again.delivery_key) || ':r' || again.revision,
        jsonb_build_object('delivery_key', again.delivery_key), @trace
 FROM again;
 
+-- name: RetellApprovals :execrows
+-- As RetellDelivery, for the messages that ask for the approval of a run's plans: of this one, of all others, or of all
+-- (an empty hash), as far as what came of them is one of these. The news are put over what the messages tell.
+WITH again AS (
+    UPDATE deliveries SET
+        payload = payload || @news::jsonb, revision = revision + 1, retold_at = now(),
+        status = 'pending', attempts = 0, last_error = '', delivered_at = NULL
+    WHERE deliveries.job_id = @job_id AND payload->>'approval_of' IS NOT NULL
+      AND (@plan_hash::text = '' OR (payload->>'plan_hash' = @plan_hash) = @this_plan::boolean)
+      AND coalesce(payload->>'outcome', '') = ANY(@outcomes::text[])
+    RETURNING deliveries.delivery_key, deliveries.channel, deliveries.revision
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, again.channel, md5(again.delivery_key) || ':r' || again.revision,
+       jsonb_build_object('delivery_key', again.delivery_key), @trace
+FROM again;
+
 -- name: AnnounceDeliveries :execrows
 -- A delivery that nothing has happened to for long is announced again: its message may be lost. The deduplication id is
 -- the same for all who notice it at the same time.

@@ -357,6 +357,50 @@ func (q *Queries) ResendDelivery(ctx context.Context, arg ResendDeliveryParams) 
 	return result.RowsAffected(), nil
 }
 
+const retellApprovals = `-- name: RetellApprovals :execrows
+WITH again AS (
+    UPDATE deliveries SET
+        payload = payload || $3::jsonb, revision = revision + 1, retold_at = now(),
+        status = 'pending', attempts = 0, last_error = '', delivered_at = NULL
+    WHERE deliveries.job_id = $4 AND payload->>'approval_of' IS NOT NULL
+      AND ($5::text = '' OR (payload->>'plan_hash' = $5) = $6::boolean)
+      AND coalesce(payload->>'outcome', '') = ANY($7::text[])
+    RETURNING deliveries.delivery_key, deliveries.channel, deliveries.revision
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT $1, again.channel, md5(again.delivery_key) || ':r' || again.revision,
+       jsonb_build_object('delivery_key', again.delivery_key), $2
+FROM again
+`
+
+type RetellApprovalsParams struct {
+	Queue    string
+	Trace    json.RawMessage
+	News     json.RawMessage
+	JobID    uuid.UUID
+	PlanHash string
+	ThisPlan bool
+	Outcomes []string
+}
+
+// As RetellDelivery, for the messages that ask for the approval of a run's plans: of this one, of all others, or of all
+// (an empty hash), as far as what came of them is one of these. The news are put over what the messages tell.
+func (q *Queries) RetellApprovals(ctx context.Context, arg RetellApprovalsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, retellApprovals,
+		arg.Queue,
+		arg.Trace,
+		arg.News,
+		arg.JobID,
+		arg.PlanHash,
+		arg.ThisPlan,
+		arg.Outcomes,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const retellDelivery = `-- name: RetellDelivery :execrows
 WITH again AS (
     UPDATE deliveries SET
