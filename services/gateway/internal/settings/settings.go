@@ -6,6 +6,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/services/gateway/internal/interactions"
 )
 
 // Settings of the gateway.
@@ -19,6 +20,42 @@ type Settings struct {
 	TLS      config.InternalTLS
 	Peers    config.Peers
 	JWT      config.JWT
+	Slack    Slack
+}
+
+// Slack is how it proves that a request is its own, and who may act from there.
+type Slack struct {
+	SigningSecret         config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET" doc:"the signing secret of the Slack app; set: POST /slack/interactions takes what people press in its messages"`
+	PreviousSigningSecret config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS" doc:"the signing secret before, accepted too while the app's secret is replaced"`
+	Approvers             []string      `env:"NTHLAYER_SLACK_APPROVERS" doc:"who may approve and reject from Slack, as address=subject, separated by commas: the e-mail address on Slack, and the subject of the person's tokens"`
+}
+
+// shortestSecret is half of what Slack gives: 32 hexadecimal digits.
+const shortestSecret = 16
+
+// Enabled reports whether interactions are taken.
+func (s Slack) Enabled() bool { return !s.SigningSecret.Empty() }
+
+// Secrets are those with which Slack may sign.
+func (s Slack) Secrets() []config.Secret {
+	return []config.Secret{s.SigningSecret, s.PreviousSigningSecret}
+}
+
+// Validate checks that nobody can guess the secrets, and that they can be used.
+func (s Slack) Validate() error {
+	if !s.Enabled() && (!s.PreviousSigningSecret.Empty() || len(s.Approvers) > 0) {
+		return fault.Field("NTHLAYER_SLACK_SIGNING_SECRET", "is not set, though other settings of Slack's interactions are; set it, or unset them")
+	}
+	var errs []error
+	for variable, secret := range map[string]config.Secret{
+		"NTHLAYER_SLACK_SIGNING_SECRET": s.SigningSecret, "NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS": s.PreviousSigningSecret,
+	} {
+		if n := len(secret.Reveal()); n > 0 && n < shortestSecret {
+			errs = append(errs, fault.Field(variable, "is too short to be a signing secret; it stands under Basic Information of the Slack app"))
+		}
+	}
+	_, err := interactions.List(s.Approvers)
+	return errors.Join(append(errs, err)...)
 }
 
 // Listen is where the public API is served. TLS ends at the load balancer.

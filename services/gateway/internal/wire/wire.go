@@ -24,6 +24,7 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 	"github.com/nthlayer/nthlayer/proto/gen/openapi"
 	"github.com/nthlayer/nthlayer/services/gateway/internal/handler"
+	"github.com/nthlayer/nthlayer/services/gateway/internal/interactions"
 	"github.com/nthlayer/nthlayer/services/gateway/internal/settings"
 )
 
@@ -67,7 +68,10 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	s.Ready("issuer", verifier.Ready)
 
-	chain, err := rpc.Public(s.Log, rpc.Bearer(verifier.Verify), admission(s, cfg))
+	// No retries in the client: the limiter has an answer for a Redis that is away.
+	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr, MaxRetries: -1})
+	s.Close("redis", func(context.Context) error { return shared.Close() })
+	chain, err := rpc.Public(s.Log, rpc.Vouched(rpc.Bearer(verifier.Verify)), admission(s, cfg, shared))
 	if err != nil {
 		return err
 	}
@@ -85,6 +89,10 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	if err != nil {
 		return err
 	}
+	beside, err := fromSlack(s, cfg, shared, peers.notifier, server)
+	if err != nil {
+		return err
+	}
 	handler, err := rest.New(rest.Config{
 		Conn:     server.InProcess(),
 		Services: routes(),
@@ -95,6 +103,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		},
 		OpenAPI: openapi.Spec(),
 		Ready:   map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},
+		Beside:  beside,
 		Log:     s.Log,
 	})
 	if err != nil {
@@ -116,11 +125,24 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 }
 
 // admission bounds what this gateway serves at a time, and what each principal may ask of all gateways.
-func admission(s *service.Service, cfg settings.Settings) rpc.Admission {
-	// No retries in the client: the limiter has an answer for a Redis that is away.
-	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr, MaxRetries: -1})
-	s.Close("redis", func(context.Context) error { return shared.Close() })
+func admission(s *service.Service, cfg settings.Settings, shared redis.UniversalClient) rpc.Admission {
 	return rpc.Admission{Calls: cfg.Load.Calls, Streams: cfg.Load.Streams, Rate: rate.New(shared, cfg.Load.PerMinute, s.Log)}
+}
+
+// fromSlack takes what people press on Slack, where that is wanted.
+func fromSlack(
+	s *service.Service, cfg settings.Settings, shared redis.UniversalClient, notifier internalv1.NotifierServiceClient, server *rpc.Server,
+) (map[string]http.Handler, error) {
+	if !cfg.Slack.Enabled() {
+		return nil, nil
+	}
+	approvers, err := interactions.List(cfg.Slack.Approvers)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]http.Handler{interactions.Pattern: interactions.New(interactions.Config{
+		Secrets: cfg.Slack.Secrets(), Redis: shared, Notifier: notifier, Principals: approvers, API: server.InProcess(), Log: s.Log,
+	})}, nil
 }
 
 // outbox moves what was accepted to the queue.

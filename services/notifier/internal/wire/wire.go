@@ -57,6 +57,11 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	if err != nil {
 		return err
 	}
+	// Somebody who pressed a button does not wait behind the messages.
+	people, err := toSlack(ctx, s, cfg)
+	if err != nil {
+		return err
+	}
 	reporter := &upstream.Reporter{Process: service.Process(), Ways: []*upstream.Transport{way}, To: db, Log: s.Log}
 	s.Go("upstream reporter", reporter.Run)
 	mailer, err := byEmail(ctx, s, cfg.Email)
@@ -64,7 +69,7 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 		return err
 	}
 	deliverer := deliver.New(db, slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), s.Log,
-		deliver.Options{MaxAttempts: cfg.Delivery.Attempts, Mail: mailer})
+		deliver.Options{MaxAttempts: cfg.Delivery.Attempts, Mail: mailer, Buttons: cfg.Buttons.Shown})
 	var options queue.ConsumerOptions
 	if mailer == nil {
 		// While Slack is left alone, deliveries would only be received to be put off again. E-mails do not wait for it.
@@ -74,7 +79,9 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	s.Serve("consumer", consumer.Run)
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.NotificationsQueue), deliverer.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
-	return serve(ctx, s, cfg, &handler.Deliveries{Store: db, Poke: relay.Poke})
+	return serve(ctx, s, cfg, &handler.Deliveries{
+		Store: db, Poke: relay.Poke, Slack: slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: people.Client()}),
+	})
 }
 
 // toSlack makes the way to Slack. Deliveries to one channel come one after the other, from whichever notifier, because the
