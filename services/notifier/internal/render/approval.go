@@ -163,7 +163,7 @@ func wanted(n notice.ApprovalRequested, buttons bool) string {
 	}
 	text += "\n" + code("nthlayer run get "+n.ApprovalOf) + " shows everything"
 	if !buttons {
-		text += "\n" + code("nthlayer run approve "+n.ApprovalOf) + " or " + code("nthlayer run reject "+n.ApprovalOf) + " answers"
+		text += "\n" + code("nthlayer run approve "+n.ApprovalOf+" --plan "+n.PlanHash) + " or " + code("nthlayer run reject "+n.ApprovalOf) + " answers"
 	}
 	return text
 }
