@@ -20,7 +20,8 @@ type user struct {
 	Guest   bool   `json:"is_restricted"`
 	Single  bool   `json:"is_ultra_restricted"` // a guest of one channel
 	Strange bool   `json:"is_stranger"`         // of another organisation, seen through a shared channel
-	Unknown bool   `json:"email_unconfirmed"`
+	Claimed bool   `json:"email_unconfirmed"`
+	Hidden  bool   `json:"email_hidden"` // as where the app lacks users:read.email
 }
 
 // LoadOrg makes the organisation's people members of the workspace. Messages stay.
@@ -77,7 +78,10 @@ func (s *Server) info(_ http.ResponseWriter, args url.Values) object {
 func (u *user) show() object {
 	shown := object{
 		"id": u.ID, "team_id": u.TeamID, "name": u.Name, "deleted": u.Deleted, "is_bot": u.Bot,
-		"is_email_confirmed": !u.Unknown, "profile": object{"email": u.Email, "real_name": u.Name},
+		"is_email_confirmed": !u.Claimed, "profile": object{"real_name": u.Name},
+	}
+	if !u.Hidden {
+		shown["profile"] = object{"email": u.Email, "real_name": u.Name}
 	}
 	if !u.Deleted { // Slack leaves these out of a user that is gone
 		shown["is_restricted"], shown["is_ultra_restricted"] = u.Guest || u.Single, u.Single
