@@ -20,7 +20,9 @@ import (
 )
 
 // telling answers with who asked, and by which way.
-type telling struct{ v1.UnimplementedTeamServiceServer }
+type telling struct {
+	v1.UnimplementedTeamServiceServer
+}
 
 func (telling) GetTeam(ctx context.Context, _ *v1.GetTeamRequest) (*v1.Team, error) {
 	p, _ := auth.PrincipalFrom(ctx)

@@ -79,7 +79,7 @@ func approvalTitle(n notice.ApprovalRequested) string {
 // tally counts changes by what they are.
 func tally(changes []notice.Change) string {
 	kinds := []struct{ kind, words string }{
-		{"create_team", "to create"}, {"add_member", "to add"}, {"change_role", "to change"}, {"remove_member", "to remove"},
+		{"create_team", "team to create"}, {"update_team", "team to update"}, {"add_member", "to add"}, {"change_role", "to change"}, {"remove_member", "to remove"},
 	}
 	counts, rest := map[string]int{}, len(changes)
 	for _, c := range changes {
