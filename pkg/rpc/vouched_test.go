@@ -34,7 +34,7 @@ func (telling) ReconcileTeam(context.Context, *v1.ReconcileTeamRequest) (*v1.Rec
 }
 
 func vouching(t *testing.T, authenticate rpc.Authenticator) (inProcess, network v1.TeamServiceClient) {
-	chain, err := rpc.Public(slog.New(slog.DiscardHandler), authenticate, rpc.Admission{})
+	chain, err := rpc.Public(slog.New(slog.DiscardHandler), authenticate, rpc.Admission{}, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain, StopWithin: time.Second}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, telling{})

@@ -22,13 +22,14 @@ type FindingFilter struct {
 	JobID   uuid.UUID
 	Outcome string
 	Limit   int
+	Teams   []string // only those of these teams; nil: of all
 }
 
 // Findings lists the trail from its beginning. What the table repeats of the sealed content comes from the table, so
 // that verification sees an edit of either.
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, error) {
 	rows, err := s.q.ListFindings(ctx, db.ListFindingsParams{
-		After: f.After, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, PageSize: int32(f.Limit),
+		After: f.After, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list findings")

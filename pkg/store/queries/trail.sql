@@ -23,5 +23,6 @@ WHERE seq > @after
   AND (@team_id::text = '' OR team_id = @team_id)
   AND (@job_id::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = @job_id)
   AND (@outcome::text = '' OR outcome = @outcome)
+  AND (sqlc.narg('teams')::text[] IS NULL OR team_id = any(sqlc.narg('teams')::text[]))
 ORDER BY seq
 LIMIT @page_size;

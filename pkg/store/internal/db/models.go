@@ -134,6 +134,13 @@ type Chore struct {
 	DoneAt time.Time
 }
 
+type CustomRole struct {
+	Role      string
+	Actions   []string
+	ChangedBy string
+	ChangedAt time.Time
+}
+
 type DeadLetter struct {
 	LetterID  uuid.UUID
 	Kind      string
@@ -197,6 +204,13 @@ type IdempotencyKey struct {
 	LastUsedAt  time.Time
 }
 
+type Identity struct {
+	EmailKey string
+	Subject  string
+	LinkedBy string
+	LinkedAt time.Time
+}
+
 type IgnoreRule struct {
 	RuleID    uuid.UUID
 	TeamID    string
@@ -246,6 +260,19 @@ type Pause struct {
 	PausedBy string
 	PausedAt time.Time
 	Until    time.Time
+}
+
+type RoleBinding struct {
+	BindingID uuid.UUID
+	Subject   string
+	Role      string
+	TeamID    string
+	Reason    string
+	GrantedBy string
+	GrantedAt time.Time
+	ExpiresAt *time.Time
+	RevokedBy string
+	RevokedAt *time.Time
 }
 
 type Run struct {

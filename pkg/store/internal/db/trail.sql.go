@@ -53,8 +53,9 @@ WHERE seq > $1
   AND ($2::text = '' OR team_id = $2)
   AND ($3::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = $3)
   AND ($4::text = '' OR outcome = $4)
+  AND ($5::text[] IS NULL OR team_id = any($5::text[]))
 ORDER BY seq
-LIMIT $5
+LIMIT $6
 `
 
 type ListFindingsParams struct {
@@ -62,6 +63,7 @@ type ListFindingsParams struct {
 	TeamID   string
 	JobID    uuid.UUID
 	Outcome  string
+	Teams    []string
 	PageSize int32
 }
 
@@ -71,6 +73,7 @@ func (q *Queries) ListFindings(ctx context.Context, arg ListFindingsParams) ([]F
 		arg.TeamID,
 		arg.JobID,
 		arg.Outcome,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
@@ -30,6 +31,7 @@ func (t *Trail) ListFindings(ctx context.Context, request *nthlayerv1.ListFindin
 	if err != nil {
 		return nil, err
 	}
+	filter.Teams = rpc.VisibleTeams(ctx)
 	head, err := t.Store.TrailHead(ctx)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,9 @@ import (
 // Pattern is where the endpoint is served.
 const Pattern = "POST /slack/interactions"
 
+// via is the way by which what is pressed comes, for the trail.
+const via = "slack"
+
 const (
 	maxBody    = 256 << 10 // an interaction holds the whole message: 50 blocks, each of some kB
 	bodyWithin = 2 * time.Second
@@ -150,7 +153,7 @@ func (h *Handler) answer(ctx context.Context, requestID string, p slack.Pressed)
 	if err != nil {
 		return err
 	}
-	ctx = rpc.For(ctx, principal, "slack")
+	ctx = rpc.For(ctx, principal, via)
 	switch p.Action {
 	case notice.ApproveAction:
 		_, err = h.runs.ApproveRun(ctx, &nthlayerv1.ApproveRunRequest{JobId: jobID, PlanHash: planHash})
@@ -175,6 +178,7 @@ func (h *Handler) who(ctx context.Context, p slack.Pressed) (auth.Principal, err
 	if principal.Subject == "" {
 		return auth.Principal{}, fault.New(fault.Internal, "an address leads to nobody", nil)
 	}
+	principal.ClientID = via
 	return principal, nil
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
-	"github.com/nthlayer/nthlayer/services/gateway/internal/interactions"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // Settings of the gateway.
@@ -21,17 +21,14 @@ type Settings struct {
 	Peers    config.Peers
 	JWT      config.JWT
 	Slack    Slack
+	Access   Access
 }
 
-// Slack is how it proves that a request is its own, and who may act from there.
+// Slack is how it proves that a request is its own.
 type Slack struct {
 	SigningSecret         config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET" doc:"the signing secret of the Slack app; set: POST /slack/interactions takes what people press in its messages"`
 	PreviousSigningSecret config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS" doc:"the signing secret before, accepted too while the app's secret is replaced"`
-	Approvers             []string      `env:"NTHLAYER_SLACK_APPROVERS" doc:"who may approve and reject from Slack, as address=subject, separated by commas: the e-mail address on Slack, and the subject of the person's tokens"`
 }
-
-// shortestSecret is half of what Slack gives: 32 hexadecimal digits.
-const shortestSecret = 16
 
 // Enabled reports whether interactions are taken.
 func (s Slack) Enabled() bool { return !s.SigningSecret.Empty() }
@@ -43,19 +40,26 @@ func (s Slack) Secrets() []config.Secret {
 
 // Validate checks that nobody can guess the secrets, and that they can be used.
 func (s Slack) Validate() error {
-	if !s.Enabled() && (!s.PreviousSigningSecret.Empty() || len(s.Approvers) > 0) {
-		return fault.Field("NTHLAYER_SLACK_SIGNING_SECRET", "is not set, though other settings of Slack's interactions are; set it, or unset them")
+	if !s.Enabled() && !s.PreviousSigningSecret.Empty() {
+		return fault.Field("NTHLAYER_SLACK_SIGNING_SECRET", "is not set, though the one before is")
 	}
-	var errs []error
-	for variable, secret := range map[string]config.Secret{
-		"NTHLAYER_SLACK_SIGNING_SECRET": s.SigningSecret, "NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS": s.PreviousSigningSecret,
-	} {
-		if n := len(secret.Reveal()); n > 0 && n < shortestSecret {
-			errs = append(errs, fault.Field(variable, "is too short to be a signing secret; it stands under Basic Information of the Slack app"))
-		}
+	return errors.Join(
+		longEnough("NTHLAYER_SLACK_SIGNING_SECRET", s.SigningSecret),
+		longEnough("NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS", s.PreviousSigningSecret),
+	)
+}
+
+// longEnough takes half of what Slack gives, which is 32 hexadecimal digits.
+func longEnough(variable string, secret config.Secret) error {
+	if n := len(secret.Reveal()); n > 0 && n < 16 {
+		return fault.Field(variable, "is too short to be a signing secret; it stands under Basic Information of the Slack app")
 	}
-	_, err := interactions.List(s.Approvers)
-	return errors.Join(append(errs, err)...)
+	return nil
+}
+
+// Access is what the gateway has to know of the source to say who manages a team.
+type Access struct {
+	Roles ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none. Managers of a team may have it synced"`
 }
 
 // Listen is where the public API is served. TLS ends at the load balancer.

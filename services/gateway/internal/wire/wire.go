@@ -68,10 +68,14 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	s.Ready("issuer", verifier.Ready)
 
+	authorizer, err := access(ctx, s, db, cfg)
+	if err != nil {
+		return err
+	}
 	// No retries in the client: the limiter has an answer for a Redis that is away.
 	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr, MaxRetries: -1})
 	s.Close("redis", func(context.Context) error { return shared.Close() })
-	chain, err := rpc.Public(s.Log, rpc.Vouched(rpc.Bearer(verifier.Verify)), admission(s, cfg, shared))
+	chain, err := rpc.Public(s.Log, rpc.Vouched(rpc.Bearer(verifier.Verify)), admission(s, cfg, shared), authorizer)
 	if err != nil {
 		return err
 	}
@@ -84,12 +88,9 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
 		nthlayerv1.RegisterAuditServiceServer(r, &handler.Audits{Store: db, News: audits, Poke: relay.Poke})
 		nthlayerv1.RegisterIgnoreServiceServer(r, &handler.Ignores{Store: db})
+		nthlayerv1.RegisterAccessServiceServer(r, &handler.Access{Store: db, Authorizer: authorizer})
 		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler, Notifier: peers.notifier, Store: db})
 	})
-	if err != nil {
-		return err
-	}
-	beside, err := fromSlack(s, cfg, shared, peers.notifier, server)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		},
 		OpenAPI: openapi.Spec(),
 		Ready:   map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},
-		Beside:  beside,
+		Beside:  fromSlack(s, cfg, shared, peers.notifier, authorizer, server),
 		Log:     s.Log,
 	})
 	if err != nil {
@@ -131,18 +132,15 @@ func admission(s *service.Service, cfg settings.Settings, shared redis.Universal
 
 // fromSlack takes what people press on Slack, where that is wanted.
 func fromSlack(
-	s *service.Service, cfg settings.Settings, shared redis.UniversalClient, notifier internalv1.NotifierServiceClient, server *rpc.Server,
-) (map[string]http.Handler, error) {
+	s *service.Service, cfg settings.Settings, shared redis.UniversalClient, notifier internalv1.NotifierServiceClient,
+	people interactions.Principals, server *rpc.Server,
+) map[string]http.Handler {
 	if !cfg.Slack.Enabled() {
-		return nil, nil
-	}
-	approvers, err := interactions.List(cfg.Slack.Approvers)
-	if err != nil {
-		return nil, err
+		return nil
 	}
 	return map[string]http.Handler{interactions.Pattern: interactions.New(interactions.Config{
-		Secrets: cfg.Slack.Secrets(), Redis: shared, Notifier: notifier, Principals: approvers, API: server.InProcess(), Log: s.Log,
-	})}, nil
+		Secrets: cfg.Slack.Secrets(), Redis: shared, Notifier: notifier, Principals: people, API: server.InProcess(), Log: s.Log,
+	})}
 }
 
 // outbox moves what was accepted to the queue.
