@@ -171,6 +171,8 @@ type Delivery struct {
 	LastError   string
 	CreatedAt   time.Time
 	DeliveredAt *time.Time
+	Revision    int32
+	RetoldAt    *time.Time
 }
 
 type Finding struct {
