@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/nthlayer/nthlayer/pkg/objects"
 	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/policy/rules"
 )
@@ -25,6 +26,13 @@ type kept struct {
 	log *bytes.Buffer
 }
 
+func at(t *testing.T, place string) objects.Store {
+	t.Helper()
+	store, err := objects.Open(t.Context(), objects.Config{URL: place})
+	require.NoError(t, err)
+	return store
+}
+
 func keep(t *testing.T, own files) *kept {
 	t.Helper()
 	k := &kept{t: t, dir: t.TempDir(), log: &bytes.Buffer{}}
@@ -32,7 +40,7 @@ func keep(t *testing.T, own files) *kept {
 		k.write(name, text)
 	}
 	var err error
-	k.Keeper, err = rules.Open(t.Context(), k.dir, slog.New(slog.NewTextHandler(k.log, nil)))
+	k.Keeper, err = rules.Open(t.Context(), at(t, k.dir), slog.New(slog.NewTextHandler(k.log, nil)))
 	require.NoError(t, err)
 	return k
 }
@@ -64,7 +72,7 @@ func (k *kept) verdict() policy.Verdict {
 }
 
 func TestKeeper_BundleChanges_DecidesByTheNewOne(t *testing.T) {
-	k := keep(t, nil)
+	k := keep(t, files{"params.yaml": ""})
 	require.Equal(t, policy.RequireApproval, k.verdict())
 	first := k.Revision()
 
@@ -73,7 +81,7 @@ func TestKeeper_BundleChanges_DecidesByTheNewOne(t *testing.T) {
 	require.Equal(t, policy.Allow, k.verdict())
 	require.NotEqual(t, first, k.Revision())
 
-	require.NoError(t, os.Remove(filepath.Join(k.dir, "params.yaml")))
+	k.write("params.yaml", "")
 	k.look()
 	require.Equal(t, policy.RequireApproval, k.verdict())
 	require.Equal(t, first, k.Revision())
@@ -107,13 +115,13 @@ func TestKeeper_DirectoryGoesAway_KeepsTheLastGoodBundle(t *testing.T) {
 
 func TestOpen_BundleIsBroken_Refuses(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	_, err := rules.Open(t.Context(), filepath.Join(t.TempDir(), "none"), log)
+	_, err := rules.Open(t.Context(), at(t, filepath.Join(t.TempDir(), "none")), log)
 	require.ErrorContains(t, err, "read the policy")
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.rego"), []byte("package elsewhere"), 0o600))
-	_, err = rules.Open(t.Context(), dir, log)
+	_, err = rules.Open(t.Context(), at(t, dir), log)
 	require.ErrorContains(t, err, "nthlayer.rules.<name>")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.rego"), bytes.Repeat([]byte("#"), 1<<20+1), 0o600))
-	_, err = rules.Open(t.Context(), dir, log)
+	_, err = rules.Open(t.Context(), at(t, dir), log)
 	require.ErrorContains(t, err, "larger than")
 }
