@@ -73,6 +73,12 @@ func TestShippedRules(t *testing.T) {
 		noManager = "roles: {never_granted: [manager]}"
 	)
 	first := func(in rules.Input) rules.Input { in.Team.Groups = []string{"europe", "tier-1"}; return in }
+	made := func(in rules.Input) rules.Input {
+		in.Plan.Count[ownership.CreateTeam] = 1
+		in.Plan.Changes = append(in.Plan.Changes, rules.Change{ID: "create_team:payments", Kind: ownership.CreateTeam, EntityRef: "payments"})
+		return in
+	}
+	after := func(removed int, in rules.Input) rules.Input { in.Recent.Removed = removed; return in }
 	cases := []struct {
 		name   string
 		params string
@@ -100,6 +106,15 @@ func TestShippedRules(t *testing.T) {
 		{"too few, and more than before", tiered, asks(team{0, 0, 3}, team{}, team{responders: 1}), policy.Allow, nil},
 		{"another tier than the default", "", first(asks(team{1, 2, 0}, team{responders: 1}, team{})), policy.RequireApproval, []string{"staffing"}},
 		{"the default tier", "", asks(team{1, 2, 0}, team{responders: 1}, team{}), policy.Allow, nil},
+		{"a new team of a tier that is too small", "", first(made(asks(team{}, team{}, team{1, 0, 1}))), policy.RequireApproval, []string{"staffing"}},
+		{"a new team of a tier with one to page", "", first(made(asks(team{}, team{}, team{1, 0, 9}))), policy.RequireApproval, []string{"staffing"}},
+		{"a new team that is large enough", "", first(made(asks(team{}, team{}, team{1, 2, 0}))), policy.Allow, nil},
+		{"a new team without anybody", "", made(asks(team{}, team{}, team{})), policy.RequireApproval, []string{"staffing"}},
+		{"many small plans: as many as may leave", "", after(3, asks(team{responders: 27}, team{responders: 4}, team{})), policy.Allow, nil},
+		{"many small plans: one more", "", after(4, asks(team{responders: 26}, team{responders: 4}, team{})), policy.RequireApproval, []string{"removals"}},
+		{"many small plans: the floor is for all of them", "", after(3, asks(team{responders: 5}, team{responders: 1}, team{})), policy.RequireApproval, []string{"removals"}},
+		{"many small plans: the largest number is for all of them", bounded, after(5, asks(team{responders: 90}, team{responders: 1}, team{})), policy.Deny, []string{"removals"}},
+		{"many have left, and nobody would", bounded, after(50, asks(team{responders: 9}, team{}, team{responders: 1})), policy.Allow, nil},
 		{"a role that may not be granted", noManager, asks(team{0, 5, 0}, team{}, team{managers: 1}), policy.Deny, []string{"roles"}},
 		{"a role that may not be granted leaves", noManager, asks(team{2, 5, 0}, team{managers: 1}, team{}), policy.Allow, nil},
 	}
