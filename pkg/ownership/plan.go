@@ -59,6 +59,8 @@ const (
 	TeamNotFound       IssueKind = "team_not_found"
 	AmbiguousTeam      IssueKind = "ambiguous_team"
 	LinkedElsewhere    IssueKind = "linked_elsewhere"
+	ChangedSince       IssueKind = "changed_since" // a rollback leaves it alone
+	NotUndone          IssueKind = "not_undone"
 )
 
 // Issue is something a person has to look at, with an explanation.
@@ -90,6 +92,7 @@ type Plan struct {
 	Members   int      `json:"members"`   // members observed
 	// Incomparable is set where there was nothing to compare with: an archived team, or no target team.
 	Incomparable bool      `json:"incomparable,omitempty"`
+	Basis        string    `json:"basis,omitempty"`    // digest of the states that were compared: see Basis
 	LeftOut      []Change  `json:"left_out,omitempty"` // by whoever asked
 	Ignored      []Ignored `json:"ignored,omitempty"`  // by ignore rules
 }
@@ -226,22 +229,39 @@ func (p Plan) SyncStatus() SyncStatus {
 	if p.Incomparable {
 		return Unknown
 	}
-	if !p.Empty() || slices.ContainsFunc(p.Issues, func(i Issue) bool { return i.Kind != FixedRole }) {
+	if !p.Empty() || len(p.LeftOut) > 0 || slices.ContainsFunc(p.Issues, func(i Issue) bool { return i.Kind != FixedRole }) {
 		return OutOfSync
 	}
 	return InSync
 }
 
-// Hash is SHA-256 over the team and the changes, in hex. Two plans with the same hash do the same.
+// Hash is SHA-256, in hex, over the changes and the states that they were made of. Two plans with the same hash do the same
+// to a team that is the same.
 func (p Plan) Hash() string {
 	content, err := json.Marshal(struct {
 		TeamID, TargetID string
 		Changes          []Change
-	}{p.TeamID, p.TargetID, p.Changes})
+		Basis            string
+	}{p.TeamID, p.TargetID, p.Changes, p.Basis})
 	if err != nil {
 		panic(err) // strings only: cannot fail
 	}
 	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// Basis is a digest of what a plan was made of: who shall be in the team, and who is, whatever the order.
+func Basis(d Desired, o Observed) string {
+	var lines []string
+	for _, m := range d.Members {
+		roles := slices.Sorted(slices.Values(m.Roles))
+		lines = append(lines, fmt.Sprintf("desired %q %q", NormalizeEmail(m.Email), roles))
+	}
+	for _, m := range o.Members {
+		lines = append(lines, fmt.Sprintf("observed %q %q", m.User.ID, m.Role))
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
 	return hex.EncodeToString(sum[:])
 }
 

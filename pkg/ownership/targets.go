@@ -27,6 +27,11 @@ func Nowhere(teamID, name string) Issue {
 		"no team on the target is named %q; create it there, name it in the source's custom data pagerduty-team-id, or allow NthLayer to create teams", name))
 }
 
+// Gone says that the team of a rollback is not on the target, or never was.
+func Gone(teamID string) Issue {
+	return lost(TeamNotFound, teamID, "the target has no team that is linked to this one: there is nothing to undo")
+}
+
 // DeclaredNowhere says that the source names a target team that is not there.
 func DeclaredNowhere(teamID, targetID string) Issue {
 	return lost(TeamNotFound, teamID, fmt.Sprintf(

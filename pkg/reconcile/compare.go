@@ -158,6 +158,16 @@ func (f *Flow) plan(ctx context.Context, s *State) error {
 		}
 	}
 	plan = plan.HoldRemovals(rotation)
+	plan.Basis = ownership.Basis(*s.Desired, observed)
+	return s.choose(plan)
+}
+
+// choose leaves out of the plan what the request did not ask for.
+func (s *State) choose(plan ownership.Plan) error {
+	plan, err := plan.Select(ownership.Selection{Only: s.Request.Only, Exclude: s.Request.Exclude})
+	if err != nil {
+		return fault.New(fault.Precondition, "the changes cannot be chosen: "+err.Error(), nil).WithReason("SELECTION_DIFFERS")
+	}
 	s.Plan = &plan
 	return nil
 }

@@ -46,6 +46,7 @@ func (r *run) seal(ctx context.Context, s *State, seen *ownership.Observed) erro
 	for _, c := range earlier {
 		sealing.change(c.sealedAs, c.AppliedChange)
 	}
+	sealing.decided(s)
 	for _, c := range s.outcomes() {
 		sealing.change(cmp.Or(c.Ref, store.ChangeRef(r.job.Run.Round, c.ID)), c)
 	}
@@ -132,8 +133,23 @@ func (s *State) plans(c ownership.Change) bool {
 // sealing collects findings. The first error stays.
 type sealing struct {
 	now      time.Time
+	plan     trail.Finding // what each change of this round's plan says of the plan
 	findings []trail.Finding
 	err      error
+}
+
+// decided makes the changes to come say which plan they are of, what the rules said of it, and who approved it.
+func (s *sealing) decided(state *State) {
+	if state.Plan == nil || state.Decision == nil || state.Plan.Empty() {
+		return
+	}
+	d := trail.Decision{Verdict: string(state.Decision.Verdict), Reasons: state.Decision.Reasons, Revision: state.Decision.Revision}
+	for _, v := range state.Decision.Violations {
+		if v.Verdict == policy.Allow {
+			d.Notes = append(d.Notes, v.Reason)
+		}
+	}
+	s.plan = trail.Finding{PlanHash: state.Plan.Hash(), Decision: &d, ApprovedBy: state.ApprovedBy}
 }
 
 func (s *sealing) change(ref string, c AppliedChange) {
@@ -142,7 +158,8 @@ func (s *sealing) change(ref string, c AppliedChange) {
 	s.err = cmp.Or(s.err, errBefore, errAfter)
 	s.findings = append(s.findings, trail.Finding{
 		ChangeID: ref, EntityRef: c.EntityRef, Action: string(c.Kind), Before: before, After: after,
-		APICalls: c.APICalls, Outcome: c.Outcome, Message: c.Message, RecordedAt: s.now,
+		APICalls: c.APICalls, Outcome: c.Outcome, Message: c.Message, RecordedAt: s.now, UserID: c.UserID,
+		PlanHash: s.plan.PlanHash, Decision: s.plan.Decision, ApprovedBy: s.plan.ApprovedBy,
 	})
 }
 
@@ -157,9 +174,12 @@ func (s *State) outcomes() []AppliedChange {
 	if len(s.Applied) > 0 || s.Plan == nil || s.Decision == nil {
 		return s.Applied
 	}
-	outcome, message := trail.Planned, ""
-	if s.Decision.Verdict != policy.Allow {
-		outcome, message = trail.Denied, strings.Join(s.Decision.Reasons, "; ")
+	outcome, message := trail.Planned, strings.Join(s.Decision.Reasons, "; ")
+	switch {
+	case s.Decision.Verdict == policy.Deny:
+		outcome = trail.Denied
+	case s.Decision.Verdict == policy.RequireApproval && !s.Request.DryRun:
+		outcome = trail.Awaiting
 	}
 	changes := make([]AppliedChange, len(s.Plan.Changes))
 	for i, c := range s.Plan.Changes {
@@ -192,7 +212,7 @@ type verdict struct {
 // abandoned is the verdict on a run that does not come to the end of its flow.
 func abandoned(status string, s *State, cause error) verdict {
 	v := verdict{status: status, reason: fault.ReasonOf(cause), message: publicText(cause), sync: ownership.Unknown}
-	if status == store.Canceled && len(s.done()) == 0 {
+	if (status == store.Canceled || v.reason == approvalExpired) && len(s.done()) == 0 {
 		v.sync = "" // nothing was changed and nothing learned
 	}
 	v.noSuchTeam = v.reason == "SOURCE_TEAM_NOT_FOUND"
@@ -215,11 +235,13 @@ func judge(s *State) verdict {
 		v.message = fmt.Sprintf("%d of %d changes failed: %s", failed, len(s.Applied), v.message)
 	case s.Decision.Verdict == policy.Deny:
 		v.reason, v.message = "PLAN_DENIED", "nothing was changed: "+strings.Join(s.Decision.Reasons, "; ")
-	case s.Decision.Verdict == policy.RequireApproval:
-		v.reason, v.message = "APPROVAL_REQUIRED", "nothing was changed: "+strings.Join(s.Decision.Reasons, "; ")
 	case s.Lost && !s.Desired.Archived:
 		issue := s.Plan.Issues[0]
 		v.reason, v.message = strings.ToUpper(string(issue.Kind)), "nothing was changed: "+issue.Message
+	case s.Request.RollbackOf != "" && len(s.done()) > 0:
+		v.sync = ownership.Unknown // what the source declares was not looked at
+	case s.Request.RollbackOf != "":
+		v.sync = ""
 	case s.After != nil: // what verify saw counts, not what was planned: others may be changing the team too
 		after := ownership.Diff(*s.Desired, *s.After, s.Wanted)
 		after.Issues = s.Plan.Issues
@@ -318,7 +340,7 @@ func (r *run) end(ctx context.Context, s *State, v verdict) error {
 			ending.Result.Decision = *s.Decision
 		}
 	}
-	if s.Desired != nil && s.Request.Desired == nil {
+	if s.Desired != nil && s.Request.Desired == nil && s.Request.RollbackOf == "" {
 		ending.Declared = s.Desired
 	}
 	s.teach(&ending, v.status == "")
@@ -377,13 +399,7 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 	if s.Decision != nil {
 		n.Reasons = s.Decision.Reasons
 	}
-	for _, c := range slices.Concat(s.Earlier, s.outcomes()) {
-		before, after := brief(c.Before), brief(c.After)
-		_, who, _ := strings.Cut(c.EntityRef, ":")
-		n.Changes = append(n.Changes, notice.Change{
-			Kind: string(c.Kind), Who: who, Before: before, After: after, Outcome: c.Outcome, Message: c.Message,
-		})
-	}
+	n.Changes = s.brief()
 	payload, err := json.Marshal(n)
 	if err != nil {
 		return store.Delivery{}, fault.New(fault.Internal, "the notification cannot be written", err)
@@ -391,6 +407,17 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 	return store.Delivery{
 		Key: notice.Key(r.life(), "slack", r.parts.Channel), Medium: "slack", Channel: r.parts.Channel, Payload: payload,
 	}, nil
+}
+
+// brief is what readers of a message need to see of the changes.
+func (s *State) brief() (changes []notice.Change) {
+	for _, c := range slices.Concat(s.Earlier, s.outcomes()) {
+		_, who, _ := strings.Cut(c.EntityRef, ":")
+		changes = append(changes, notice.Change{
+			Kind: string(c.Kind), Who: who, Before: brief(c.Before), After: brief(c.After), Outcome: c.Outcome, Message: c.Message,
+		})
+	}
+	return changes
 }
 
 // life names the run in this life: a requeued run ends once more, and that is told once more.

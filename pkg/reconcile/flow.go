@@ -1,14 +1,20 @@
 // Package reconcile is the flow team.reconcile: it makes one team on the target what the source declares.
 //
-//	fetch_source ∥ fetch_target → match → plan → guard → apply → verify → record → announce
+//	fetch_source ∥ fetch_target → match → plan → guard → [await_approval] → apply → verify → record → announce
 //
 // The first five steps compare and write nothing anywhere; they are also the flow team.plan. What is read wrong or not
 // whole is an error and ends the flow there: nothing is ever removed because something could not be seen.
+//
+// The flow team.rollback undoes what another run did. It differs in how it comes to its plan, and in nothing after that:
+//
+//	fetch_trail ∥ fetch_target → invert → guard → …
 package reconcile
 
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/nthlayer/nthlayer/pkg/flow"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
@@ -52,6 +58,12 @@ type Links interface {
 	LinkedTeam(ctx context.Context, target, targetID string) (teamID string, err error)
 }
 
+// Trail is where runs wrote what they changed.
+type Trail interface {
+	// Effects lists the changes of a run that took effect, in their order.
+	Effects(ctx context.Context, jobID uuid.UUID) ([]ownership.Change, error)
+}
+
 // Ledger is where a run writes what it is about to do and what came of it. Every write fails with fault.Fenced once
 // somebody else owns the run.
 type Ledger interface {
@@ -62,6 +74,8 @@ type Ledger interface {
 	Forget(ctx context.Context) error                    // the journal: whoever goes on with the run decides over again
 	Settle(ctx context.Context, ref, outcome, message string, calls []trail.APICall) error
 	SaveLink(ctx context.Context, link store.Link) error
+	Approval(ctx context.Context) (*store.Approval, error)
+	Await(ctx context.Context, asking store.Asking) error
 	Record(ctx context.Context, findings []trail.Finding) error
 	Finish(ctx context.Context, ending store.Ending) error
 }
@@ -73,17 +87,19 @@ type Parts struct {
 	Applier Applier
 	Guard   Guard
 	Links   Links
+	Trail   Trail
 	Settings
 }
 
 // Settings are what a company decides about reconciling. The zero values of the times mean their defaults.
 type Settings struct {
-	Roles        ownership.RoleMap
-	CreateTeams  bool          // whether a team that the target lacks may be created
-	Channel      string        // where the outcome is told; empty: nowhere
-	VerifyWithin time.Duration // how long the target may take to show a change; 30 s
-	VerifyEvery  time.Duration // the first wait between looks; it doubles; 250 ms
-	Now          func() time.Time
+	Roles         ownership.RoleMap
+	CreateTeams   bool          // whether a team that the target lacks may be created
+	Channel       string        // where the outcome is told; empty: nowhere
+	ApproveWithin time.Duration // how long a plan may wait for its approval; 24 h
+	VerifyWithin  time.Duration // how long the target may take to show a change; 30 s
+	VerifyEvery   time.Duration // the first wait between looks; it doubles; 250 ms
+	Now           func() time.Time
 }
 
 // Flow runs team.reconcile and team.plan. It is safe for concurrent use.
@@ -94,6 +110,9 @@ type Flow struct {
 
 // New makes a flow of its parts.
 func New(parts Parts) (*Flow, error) {
+	if parts.ApproveWithin == 0 {
+		parts.ApproveWithin = 24 * time.Hour
+	}
 	if parts.VerifyWithin == 0 {
 		parts.VerifyWithin = 30 * time.Second
 	}
@@ -114,20 +133,22 @@ func New(parts Parts) (*Flow, error) {
 
 // State is what a run knows. It is saved with every checkpoint.
 type State struct {
-	TeamID   string              `json:"team_id"`
-	Request  store.Request       `json:"request"`
-	Link     *store.Link         `json:"link,omitempty"`
-	Desired  *ownership.Desired  `json:"desired,omitempty"`  // set by fetch_source
-	Observed *ownership.Observed `json:"observed,omitempty"` // set by fetch_target or match; nil: the target has no such team
-	Wanted   []ownership.Wanted  `json:"wanted,omitempty"`   // set by match
-	Issues   []ownership.Issue   `json:"issues,omitempty"`   // set by match
-	Lost     bool                `json:"lost,omitempty"`     // set by match: there is nothing to compare with
-	Plan     *ownership.Plan     `json:"plan,omitempty"`     // set by plan
-	Decision *policy.Decision    `json:"decision,omitempty"` // set by guard
-	TargetID string              `json:"target_id,omitempty"`
-	Applied  []AppliedChange     `json:"applied,omitempty"` // set by apply
-	After    *ownership.Observed `json:"after,omitempty"`   // set by verify: the team with the changes
-	Earlier  []AppliedChange     `json:"earlier,omitempty"` // set by record: what rounds before changed, or may have
+	TeamID     string              `json:"team_id"`
+	Request    store.Request       `json:"request"`
+	Link       *store.Link         `json:"link,omitempty"`
+	Desired    *ownership.Desired  `json:"desired,omitempty"`     // set by fetch_source
+	Undo       []ownership.Change  `json:"undo,omitempty"`        // set by fetch_trail: what a rollback undoes
+	Observed   *ownership.Observed `json:"observed,omitempty"`    // set by fetch_target or match; nil: the target has no such team
+	Wanted     []ownership.Wanted  `json:"wanted,omitempty"`      // set by match
+	Issues     []ownership.Issue   `json:"issues,omitempty"`      // set by match
+	Lost       bool                `json:"lost,omitempty"`        // set by match: there is nothing to compare with
+	Plan       *ownership.Plan     `json:"plan,omitempty"`        // set by plan
+	Decision   *policy.Decision    `json:"decision,omitempty"`    // set by guard
+	ApprovedBy []string            `json:"approved_by,omitempty"` // set by await_approval
+	TargetID   string              `json:"target_id,omitempty"`
+	Applied    []AppliedChange     `json:"applied,omitempty"` // set by apply
+	After      *ownership.Observed `json:"after,omitempty"`   // set by verify: the team with the changes
+	Earlier    []AppliedChange     `json:"earlier,omitempty"` // set by record: what rounds before changed, or may have
 
 	// underWay is the Ref of the change that may be half made, "" where none is. nil: whatever an earlier claim left, which
 	// is the first that is open.
@@ -157,23 +178,50 @@ func (f *Flow) comparing(name string, fetchTarget flow.Func[State]) *flow.Builde
 		Edge("plan", "guard")
 }
 
+// undoing declares the steps that find out what a rollback has to change.
+func (f *Flow) undoing(fetchTarget flow.Func[State]) *flow.Builder[State] {
+	return flow.New[State](store.TypeRollback).
+		Step("fetch_trail", f.fetchTrail, flow.Timeout(time.Minute)).
+		Step("fetch_target", fetchTarget, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
+		Step("invert", f.invert, flow.Timeout(2*time.Minute), flow.Needs(5*time.Second)).
+		Step("guard", f.guard, flow.Timeout(time.Minute), flow.Needs(5*time.Second)).
+		Edge("fetch_trail", "invert").
+		Edge("fetch_target", "invert").
+		Edge("invert", "guard")
+}
+
 // graph is the whole flow of one run.
-func (f *Flow) graph(r *run) (*flow.Graph[State], error) {
-	return f.comparing("team.reconcile", r.fetchTarget).
+func (f *Flow) graph(r *run, kind string) (*flow.Graph[State], error) {
+	planning := f.comparing(store.TypeReconcile, r.fetchTarget)
+	if kind == store.TypeRollback {
+		planning = f.undoing(r.fetchTarget)
+	}
+	return planning.
+		Step("await_approval", r.awaitApproval, flow.Timeout(time.Minute)).
 		Step("apply", r.apply, flow.Effect(), flow.Timeout(10*time.Minute), flow.Needs(2*callNeeds)).
 		Step("verify", r.verify, flow.Timeout(5*time.Minute)).
 		Step("record", r.record, flow.Timeout(time.Minute)).
 		Step("announce", r.announce, flow.Timeout(time.Minute)).
-		When("guard", "apply", "allowed", (*State).toApply).
-		When("guard", "record", "nothing to do, dry run or not allowed", func(s *State) bool { return !s.toApply() }).
+		When("guard", "apply", "allowed", func(s *State) bool { return s.next() == "apply" }).
+		When("guard", "await_approval", "needs approval", func(s *State) bool { return s.next() == "await_approval" }).
+		When("guard", "record", "nothing to do, dry run or denied", func(s *State) bool { return s.next() == "record" }).
+		Edge("await_approval", "apply").
 		Edge("apply", "verify").
 		Edge("verify", "record").
 		Edge("record", "announce").
 		Build()
 }
 
-func (s *State) toApply() bool {
-	return !s.Request.DryRun && !s.Plan.Empty() && s.Decision.Verdict == policy.Allow
+// next is the step that follows the guard's decision.
+func (s *State) next() string {
+	switch {
+	case s.Request.DryRun, s.Plan.Empty(), s.Decision.Verdict == policy.Deny:
+		return "record"
+	case s.Decision.Verdict == policy.RequireApproval:
+		return "await_approval"
+	default:
+		return "apply"
+	}
 }
 
 // Begin is the state in which a run starts.
@@ -203,7 +251,7 @@ func Mermaid() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	graph, err := f.graph(&run{Flow: f})
+	graph, err := f.graph(&run{Flow: f}, store.TypeReconcile)
 	if err != nil {
 		return "", err
 	}

@@ -26,7 +26,7 @@ type run struct {
 // succeeded or not; an error means that it has not ended and says why: see fault.Passing for whether to try again.
 func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
 	r := &run{Flow: f, job: job}
-	graph, err := f.graph(r)
+	graph, err := f.graph(r, job.Run.Type)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "the flow is not well formed", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
@@ -14,11 +15,15 @@ func summary(s *State, v verdict) string {
 	case len(s.done()) == 0 && (s.Plan == nil || v.reason != ""):
 		return v.message
 	case s.Request.DryRun && v.reason == "":
-		return "dry run: " + describePlan(*s.Plan)
+		text := "dry run: " + describePlan(*s.Plan)
+		if s.Decision.Verdict == policy.RequireApproval && !s.Plan.Empty() {
+			text += "; needs approval"
+		}
+		return text
 	}
 	var done ownership.Plan
 	if s.Plan != nil {
-		done.Issues = s.Plan.Issues
+		done.Issues, done.LeftOut = s.Plan.Issues, s.Plan.LeftOut
 	}
 	missed, unknown := 0, 0
 	for _, c := range s.done() {
@@ -32,6 +37,9 @@ func summary(s *State, v verdict) string {
 		}
 	}
 	text := describePlan(done)
+	if s.Request.RollbackOf != "" {
+		text = "undone: " + text
+	}
 	if missed > 0 {
 		text += fmt.Sprintf(", %s not made", count(missed, "change", "changes"))
 	}
@@ -59,6 +67,9 @@ func describePlan(p ownership.Plan) string {
 	text := "nothing to do"
 	if len(parts) > 0 {
 		text = strings.Join(parts, ", ")
+	}
+	if n := len(p.LeftOut); n > 0 {
+		text += "; " + count(n, "change", "changes") + " left out"
 	}
 	if n := len(p.Issues); n > 0 {
 		text += "; " + count(n, "issue needs", "issues need") + " attention"

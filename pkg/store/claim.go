@@ -192,44 +192,10 @@ func (c *Claim) Record(ctx context.Context, findings []trail.Finding) error {
 		if err := c.hold(ctx, q); err != nil {
 			return err
 		}
-		recorded, err := q.RecordedChanges(ctx, c.Run.JobID)
-		if err != nil {
-			return err
+		for i := range findings {
+			findings[i].Actor = c.Run.RequestedBy
 		}
-		done := make(map[string]bool, len(recorded))
-		for _, id := range recorded {
-			done[id] = true
-		}
-		head := trail.Head{Seq: row.Seq, Hash: row.Hash}
-		var p db.AppendFindingsParams
-		for _, f := range findings {
-			if done[f.ChangeID] {
-				continue
-			}
-			done[f.ChangeID] = true
-			f.JobID, f.TeamID, f.Actor = c.Run.JobID.String(), c.Run.TeamID, c.Run.RequestedBy
-			entry, next, err := head.Append(f)
-			if err != nil {
-				return fault.New(fault.Internal, "seal a finding", err)
-			}
-			head = next
-			p.Seqs = append(p.Seqs, entry.Seq)
-			p.JobIds = append(p.JobIds, c.Run.JobID)
-			p.ChangeIds = append(p.ChangeIds, entry.ChangeID)
-			p.TeamIds = append(p.TeamIds, entry.TeamID)
-			p.Outcomes = append(p.Outcomes, entry.Outcome)
-			p.RecordedAts = append(p.RecordedAts, entry.RecordedAt)
-			p.Contents = append(p.Contents, entry.Content)
-			p.PrevHashes = append(p.PrevHashes, entry.PrevHash)
-			p.Hashes = append(p.Hashes, entry.Hash)
-		}
-		if len(p.Seqs) == 0 {
-			return nil
-		}
-		if err := q.AppendFindings(ctx, p); err != nil {
-			return err
-		}
-		return q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash})
+		return record(ctx, q, trail.Head{Seq: row.Seq, Hash: row.Hash}, c.Run, findings)
 	})
 }
 

@@ -35,7 +35,10 @@ const (
 	RunFailed       = "run_failed"
 	RunCanceled     = "run_canceled"
 	RunDeadLettered = "run_dead_lettered"
+	RunApproved     = "run_approved"
 	PlanReady       = "plan_ready"
+	ApprovalAsked   = "approval_requested"
+	PlanApproved    = "plan_approved" // by one of those whose approval is needed
 	ChangeDone      = "change_applied"
 	ChangeFailed    = "change_failed"
 )

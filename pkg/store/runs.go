@@ -30,6 +30,7 @@ const (
 const (
 	Queued       = "queued"
 	Running      = "running"
+	Awaiting     = "awaiting_approval" // until somebody approves its plan: see Approval
 	Succeeded    = "succeeded"
 	Failed       = "failed"
 	Canceled     = "canceled"      // by somebody
@@ -37,10 +38,21 @@ const (
 )
 
 // Terminal reports whether a run with this status has ended.
-func Terminal(status string) bool { return status != Queued && status != Running }
+func Terminal(status string) bool { return status != Queued && status != Running && status != Awaiting }
 
-// TypeReconcile is the run type that makes one team true.
-const TypeReconcile = "team.reconcile"
+// The types of run.
+const (
+	TypeReconcile = "team.reconcile" // makes one team true
+	TypeRollback  = "team.rollback"  // undoes what another run changed
+)
+
+// Type is the type of the run that a request asks for.
+func (r Request) Type() string {
+	if r.RollbackOf != "" {
+		return TypeRollback
+	}
+	return TypeReconcile
+}
 
 // Request is what a run was asked to do.
 type Request struct {
@@ -83,7 +95,7 @@ func (s *Store) accept(ctx context.Context, q *db.Queries, n NewRun) (jobID uuid
 		key = id.String()
 	}
 	row, err := q.AcceptRun(ctx, db.AcceptRunParams{
-		Principal: n.Principal, IdempotencyKey: key, RequestHash: n.RequestHash, JobID: id, Type: TypeReconcile,
+		Principal: n.Principal, IdempotencyKey: key, RequestHash: n.RequestHash, JobID: id, Type: n.Request.Type(),
 		TeamID: n.TeamID, Request: encode(n.Request), Trace: encode(orEmpty(n.Trace)), Queue: ReconcileQueue, DryRun: n.Request.DryRun,
 	})
 	if err != nil {
@@ -117,7 +129,9 @@ type Run struct {
 	ErrorReason    string
 	ErrorMessage   string
 	CreatedAt      time.Time
-	AvailableAt    time.Time // not begun before
+	AvailableAt    time.Time  // not begun before
+	AwaitingUntil  *time.Time // when a run that waits for approval ends without one; nil: it does not wait
+	Approved       bool       // the plan that it waited with was approved
 	StartedAt      *time.Time
 	FinishedAt     *time.Time
 }
@@ -177,6 +191,7 @@ func runFrom(row db.Run) (Run, error) {
 		IdempotencyKey: row.IdempotencyKey, Attempt: int(row.Attempt), Round: int(row.Round), Lives: int(row.Lives),
 		CanceledBy: row.CanceledBy, CancelReason: row.CancelReason, Summary: row.Summary,
 		ErrorReason: row.ErrorReason, ErrorMessage: row.ErrorMessage,
+		AwaitingUntil: row.AwaitingUntil, Approved: row.Approved,
 		CreatedAt: row.CreatedAt, AvailableAt: row.AvailableAt, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
 	}
 	if r.IdempotencyKey == r.JobID.String() {

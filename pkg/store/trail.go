@@ -1,10 +1,16 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
@@ -36,6 +42,79 @@ func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, e
 		entries[i] = trail.Entry{Finding: finding, Content: row.Content, PrevHash: row.PrevHash, Hash: row.Hash}
 	}
 	return entries, nil
+}
+
+// Effects lists the changes of a run that took effect, as the trail has them, in their order.
+func (s *Store) Effects(ctx context.Context, jobID uuid.UUID) (changes []ownership.Change, err error) {
+	filter := FindingFilter{JobID: jobID, Outcome: trail.Applied, Limit: 1000}
+	for {
+		entries, err := s.Findings(ctx, filter)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			c := ownership.Change{ID: e.Action + ":" + e.EntityRef, Kind: ownership.Kind(e.Action), EntityRef: e.EntityRef, UserID: e.UserID}
+			if err := errors.Join(entity(e.Before, &c.Before), entity(e.After, &c.After)); err != nil {
+				return nil, err
+			}
+			if slices.Contains(ownership.Kinds(), c.Kind) {
+				changes = append(changes, c)
+			}
+			filter.After = e.Seq
+		}
+		if len(entries) < filter.Limit {
+			return changes, nil
+		}
+	}
+}
+
+func entity(content json.RawMessage, into **ownership.Entity) error {
+	if len(content) == 0 {
+		return nil
+	}
+	return decode(content, into)
+}
+
+// record appends what is not there yet of a run's findings after the trail's head, which the transaction has locked.
+func record(ctx context.Context, q *db.Queries, head trail.Head, run Run, findings []trail.Finding) error {
+	recorded, err := q.RecordedChanges(ctx, run.JobID)
+	if err != nil {
+		return err
+	}
+	done := make(map[string]bool, len(recorded))
+	for _, id := range recorded {
+		done[id] = true
+	}
+	var p db.AppendFindingsParams
+	for _, f := range findings {
+		if done[f.ChangeID] {
+			continue
+		}
+		done[f.ChangeID] = true
+		f.JobID, f.TeamID = run.JobID.String(), run.TeamID
+		f.Reason, f.RequestID = cmp.Or(f.Reason, run.Request.Reason), run.Request.RequestID
+		entry, next, err := head.Append(f)
+		if err != nil {
+			return fault.New(fault.Internal, "seal a finding", err)
+		}
+		head = next
+		p.Seqs = append(p.Seqs, entry.Seq)
+		p.JobIds = append(p.JobIds, run.JobID)
+		p.ChangeIds = append(p.ChangeIds, entry.ChangeID)
+		p.TeamIds = append(p.TeamIds, entry.TeamID)
+		p.Outcomes = append(p.Outcomes, entry.Outcome)
+		p.RecordedAts = append(p.RecordedAts, entry.RecordedAt)
+		p.Contents = append(p.Contents, entry.Content)
+		p.PrevHashes = append(p.PrevHashes, entry.PrevHash)
+		p.Hashes = append(p.Hashes, entry.Hash)
+	}
+	if len(p.Seqs) == 0 {
+		return nil
+	}
+	if err := q.AppendFindings(ctx, p); err != nil {
+		return err
+	}
+	return q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash})
 }
 
 // TrailHead gives the newest entry of the trail.

@@ -49,6 +49,7 @@ type Finding struct {
 	PlanHash   string    `json:"plan_hash,omitempty"`   // of the plan that the change is part of
 	Decision   *Decision `json:"decision,omitempty"`    // what the rules said of it
 	ApprovedBy []string  `json:"approved_by,omitempty"` // who approved it
+	UserID     string    `json:"user_id,omitempty"`     // the account that a member change is about
 }
 
 // Decision is what the rules said of a plan.

@@ -38,7 +38,7 @@ WITH run AS (
           AND checkpoints.updated_at > now() - @plan_good_for::interval
     ) AS planned
     FROM runs
-    WHERE runs.job_id = @job_id AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
+    WHERE runs.job_id = @job_id AND runs.status IN ('queued', 'running', 'awaiting_approval') AND runs.available_at <= now()
       AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
            OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
       AND NOT EXISTS (SELECT FROM leases WHERE leases.team_id = runs.team_id AND leases.until > now())
@@ -108,8 +108,8 @@ WHERE job_id = @job_id AND fence = @fence AND status = 'running';
 
 -- name: FinishRun :execrows
 UPDATE runs SET
-    status = @status, summary = @summary, result = @result, error_reason = @error_reason,
-    error_message = @error_message, finished_at = now()
+    status = @status, summary = @summary, result = coalesce(@result, result), error_reason = @error_reason,
+    error_message = @error_message, finished_at = now(), awaiting_until = NULL
 WHERE job_id = @job_id AND fence = @fence AND status = 'running';
 
 -- name: InsertOutbox :exec
@@ -140,7 +140,7 @@ DELETE FROM outbox WHERE id = any(@ids::bigint[]);
 WITH stranded AS (
     SELECT runs.job_id FROM runs
     LEFT JOIN leases ON leases.team_id = runs.team_id AND leases.job_id = runs.job_id AND leases.until > now()
-    WHERE runs.status IN ('queued', 'running')
+    WHERE (runs.status IN ('queued', 'running') OR runs.status = 'awaiting_approval') -- an index each
       AND runs.available_at <= now()
       AND runs.announced_at <= now() - CASE WHEN runs.status = 'running' THEN @pause::interval
           ELSE least(power(2, least(runs.announcements - 1, 6)) * @pause::interval, interval '10 minutes') END
@@ -188,3 +188,35 @@ WITH asked AS (
     RETURNING runs.job_id
 )
 SELECT pg_notify('run_control', job_id::text) FROM asked;
+
+-- name: AwaitApproval :execrows
+-- The run waits: it is due when its time is over, or when somebody decides. That is no attempt, and uses up no patience.
+-- A run that somebody wants ended waits for nobody.
+UPDATE runs SET
+    status = CASE WHEN canceled_by = '' THEN 'awaiting_approval' ELSE 'queued' END, result = @result, summary = @summary,
+    available_at = now() + CASE WHEN canceled_by = '' THEN @within::interval ELSE interval '0' END,
+    announced_at = now() + CASE WHEN canceled_by = '' THEN @within::interval ELSE interval '0' END,
+    due_since = now() + @within::interval, awaiting_until = now() + @within::interval, approved = false,
+    announcements = announcements + 1, attempt = attempt - 1, error_reason = 'APPROVAL_REQUIRED', error_message = @message
+WHERE job_id = @job_id AND fence = @fence AND status = 'running';
+
+-- name: SaveApproval :exec
+-- Votes for the same plan stay; another plan starts without.
+INSERT INTO approvals (job_id, plan_hash, decision, expires_at)
+VALUES (@job_id, @plan_hash, @decision, now() + @within::interval)
+ON CONFLICT (job_id) DO UPDATE SET
+    votes = CASE WHEN approvals.plan_hash = excluded.plan_hash THEN approvals.votes ELSE '[]' END,
+    plan_hash = excluded.plan_hash, decision = excluded.decision, requested_at = now(), expires_at = excluded.expires_at;
+
+-- name: GetApproval :one
+SELECT * FROM approvals WHERE job_id = @job_id;
+
+-- name: SaveVotes :exec
+UPDATE approvals SET votes = @votes WHERE job_id = @job_id;
+
+-- name: ResumeApproved :exec
+-- Everybody has approved: the run is due now.
+UPDATE runs SET
+    status = 'queued', approved = true, awaiting_until = NULL, available_at = now(), announced_at = now(), due_since = now(),
+    announcements = announcements + 1, error_reason = '', error_message = ''
+WHERE job_id = @job_id AND status = 'awaiting_approval';

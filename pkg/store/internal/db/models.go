@@ -11,6 +11,15 @@ import (
 	"github.com/google/uuid"
 )
 
+type Approval struct {
+	JobID       uuid.UUID
+	PlanHash    string
+	Decision    json.RawMessage
+	Votes       json.RawMessage
+	RequestedAt time.Time
+	ExpiresAt   time.Time
+}
+
 type Audit struct {
 	AuditID        uuid.UUID
 	ScheduleID     string
@@ -246,6 +255,8 @@ type Run struct {
 	Lives          int32
 	CanceledBy     string
 	CancelReason   string
+	AwaitingUntil  *time.Time
+	Approved       bool
 }
 
 type RunEvent struct {

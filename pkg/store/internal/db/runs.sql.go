@@ -84,7 +84,7 @@ const announceStranded = `-- name: AnnounceStranded :execrows
 WITH stranded AS (
     SELECT runs.job_id FROM runs
     LEFT JOIN leases ON leases.team_id = runs.team_id AND leases.job_id = runs.job_id AND leases.until > now()
-    WHERE runs.status IN ('queued', 'running')
+    WHERE (runs.status IN ('queued', 'running') OR runs.status = 'awaiting_approval') -- an index each
       AND runs.available_at <= now()
       AND runs.announced_at <= now() - CASE WHEN runs.status = 'running' THEN $2::interval
           ELSE least(power(2, least(runs.announcements - 1, 6)) * $2::interval, interval '10 minutes') END
@@ -138,6 +138,42 @@ type AskToCancelParams struct {
 func (q *Queries) AskToCancel(ctx context.Context, arg AskToCancelParams) error {
 	_, err := q.db.Exec(ctx, askToCancel, arg.CanceledBy, arg.CancelReason, arg.JobID)
 	return err
+}
+
+const awaitApproval = `-- name: AwaitApproval :execrows
+UPDATE runs SET
+    status = CASE WHEN canceled_by = '' THEN 'awaiting_approval' ELSE 'queued' END, result = $1, summary = $2,
+    available_at = now() + CASE WHEN canceled_by = '' THEN $3::interval ELSE interval '0' END,
+    announced_at = now() + CASE WHEN canceled_by = '' THEN $3::interval ELSE interval '0' END,
+    due_since = now() + $3::interval, awaiting_until = now() + $3::interval, approved = false,
+    announcements = announcements + 1, attempt = attempt - 1, error_reason = 'APPROVAL_REQUIRED', error_message = $4
+WHERE job_id = $5 AND fence = $6 AND status = 'running'
+`
+
+type AwaitApprovalParams struct {
+	Result  json.RawMessage
+	Summary string
+	Within  time.Duration
+	Message string
+	JobID   uuid.UUID
+	Fence   int64
+}
+
+// The run waits: it is due when its time is over, or when somebody decides. That is no attempt, and uses up no patience.
+// A run that somebody wants ended waits for nobody.
+func (q *Queries) AwaitApproval(ctx context.Context, arg AwaitApprovalParams) (int64, error) {
+	result, err := q.db.Exec(ctx, awaitApproval,
+		arg.Result,
+		arg.Summary,
+		arg.Within,
+		arg.Message,
+		arg.JobID,
+		arg.Fence,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const cancelQueued = `-- name: CancelQueued :exec
@@ -206,7 +242,7 @@ WITH run AS (
           AND checkpoints.updated_at > now() - $1::interval
     ) AS planned
     FROM runs
-    WHERE runs.job_id = $2 AND runs.status IN ('queued', 'running') AND runs.available_at <= now()
+    WHERE runs.job_id = $2 AND runs.status IN ('queued', 'running', 'awaiting_approval') AND runs.available_at <= now()
       AND (runs.canceled_by <> '' OR coalesce((runs.request->>'dry_run')::boolean, false)
            OR NOT EXISTS (SELECT FROM pauses WHERE pauses.team_id = runs.team_id AND pauses.until > now()))
       AND NOT EXISTS (SELECT FROM leases WHERE leases.team_id = runs.team_id AND leases.until > now())
@@ -224,7 +260,7 @@ UPDATE runs SET
     round = CASE WHEN run.planned THEN runs.round WHEN runs.round = 0 AND (runs.started_at IS NOT NULL OR runs.lives > 1) THEN 2 ELSE runs.round + 1 END,
     due_since = CASE WHEN runs.started_at IS NULL THEN now() ELSE runs.due_since END
 FROM lease JOIN run ON run.job_id = lease.job_id WHERE runs.job_id = lease.job_id
-RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at, runs.due_since, runs.round, runs.lives, runs.canceled_by, runs.cancel_reason, (now() - runs.due_since)::interval AS waited
+RETURNING runs.job_id, runs.type, runs.team_id, runs.status, runs.requested_by, runs.idempotency_key, runs.request, runs.trace, runs.attempt, runs.fence, runs.available_at, runs.announced_at, runs.announcements, runs.result, runs.summary, runs.error_reason, runs.error_message, runs.created_at, runs.started_at, runs.finished_at, runs.due_since, runs.round, runs.lives, runs.canceled_by, runs.cancel_reason, runs.awaiting_until, runs.approved, (now() - runs.due_since)::interval AS waited
 `
 
 type ClaimRunParams struct {
@@ -277,6 +313,8 @@ func (q *Queries) ClaimRun(ctx context.Context, arg ClaimRunParams) (ClaimRunRow
 		&i.Run.Lives,
 		&i.Run.CanceledBy,
 		&i.Run.CancelReason,
+		&i.Run.AwaitingUntil,
+		&i.Run.Approved,
 		&i.Waited,
 	)
 	return i, err
@@ -348,8 +386,8 @@ func (q *Queries) EnqueueRun(ctx context.Context, arg EnqueueRunParams) error {
 
 const finishRun = `-- name: FinishRun :execrows
 UPDATE runs SET
-    status = $1, summary = $2, result = $3, error_reason = $4,
-    error_message = $5, finished_at = now()
+    status = $1, summary = $2, result = coalesce($3, result), error_reason = $4,
+    error_message = $5, finished_at = now(), awaiting_until = NULL
 WHERE job_id = $6 AND fence = $7 AND status = 'running'
 `
 
@@ -379,8 +417,26 @@ func (q *Queries) FinishRun(ctx context.Context, arg FinishRunParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const getApproval = `-- name: GetApproval :one
+SELECT job_id, plan_hash, decision, votes, requested_at, expires_at FROM approvals WHERE job_id = $1
+`
+
+func (q *Queries) GetApproval(ctx context.Context, jobID uuid.UUID) (Approval, error) {
+	row := q.db.QueryRow(ctx, getApproval, jobID)
+	var i Approval
+	err := row.Scan(
+		&i.JobID,
+		&i.PlanHash,
+		&i.Decision,
+		&i.Votes,
+		&i.RequestedAt,
+		&i.ExpiresAt,
+	)
+	return i, err
+}
+
 const getRun = `-- name: GetRun :one
-SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason FROM runs WHERE job_id = $1
+SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason, awaiting_until, approved FROM runs WHERE job_id = $1
 `
 
 func (q *Queries) GetRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
@@ -412,6 +468,8 @@ func (q *Queries) GetRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
 		&i.Lives,
 		&i.CanceledBy,
 		&i.CancelReason,
+		&i.AwaitingUntil,
+		&i.Approved,
 	)
 	return i, err
 }
@@ -463,7 +521,7 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 }
 
 const listRuns = `-- name: ListRuns :many
-SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason FROM runs
+SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason, awaiting_until, approved FROM runs
 WHERE ($1::uuid = '00000000-0000-0000-0000-000000000000' OR job_id < $1)
   AND ($2::text = '' OR team_id = $2)
   AND ($3::text = '' OR status = $3)
@@ -522,6 +580,8 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Run, erro
 			&i.Lives,
 			&i.CanceledBy,
 			&i.CancelReason,
+			&i.AwaitingUntil,
+			&i.Approved,
 		); err != nil {
 			return nil, err
 		}
@@ -534,7 +594,7 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Run, erro
 }
 
 const lockRun = `-- name: LockRun :one
-SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason FROM runs WHERE job_id = $1 FOR UPDATE
+SELECT job_id, type, team_id, status, requested_by, idempotency_key, request, trace, attempt, fence, available_at, announced_at, announcements, result, summary, error_reason, error_message, created_at, started_at, finished_at, due_since, round, lives, canceled_by, cancel_reason, awaiting_until, approved FROM runs WHERE job_id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
@@ -566,6 +626,8 @@ func (q *Queries) LockRun(ctx context.Context, jobID uuid.UUID) (Run, error) {
 		&i.Lives,
 		&i.CanceledBy,
 		&i.CancelReason,
+		&i.AwaitingUntil,
+		&i.Approved,
 	)
 	return i, err
 }
@@ -632,6 +694,59 @@ func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (RenewLe
 		&i.PauseReason,
 	)
 	return i, err
+}
+
+const resumeApproved = `-- name: ResumeApproved :exec
+UPDATE runs SET
+    status = 'queued', approved = true, awaiting_until = NULL, available_at = now(), announced_at = now(), due_since = now(),
+    announcements = announcements + 1, error_reason = '', error_message = ''
+WHERE job_id = $1 AND status = 'awaiting_approval'
+`
+
+// Everybody has approved: the run is due now.
+func (q *Queries) ResumeApproved(ctx context.Context, jobID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, resumeApproved, jobID)
+	return err
+}
+
+const saveApproval = `-- name: SaveApproval :exec
+INSERT INTO approvals (job_id, plan_hash, decision, expires_at)
+VALUES ($1, $2, $3, now() + $4::interval)
+ON CONFLICT (job_id) DO UPDATE SET
+    votes = CASE WHEN approvals.plan_hash = excluded.plan_hash THEN approvals.votes ELSE '[]' END,
+    plan_hash = excluded.plan_hash, decision = excluded.decision, requested_at = now(), expires_at = excluded.expires_at
+`
+
+type SaveApprovalParams struct {
+	JobID    uuid.UUID
+	PlanHash string
+	Decision json.RawMessage
+	Within   time.Duration
+}
+
+// Votes for the same plan stay; another plan starts without.
+func (q *Queries) SaveApproval(ctx context.Context, arg SaveApprovalParams) error {
+	_, err := q.db.Exec(ctx, saveApproval,
+		arg.JobID,
+		arg.PlanHash,
+		arg.Decision,
+		arg.Within,
+	)
+	return err
+}
+
+const saveVotes = `-- name: SaveVotes :exec
+UPDATE approvals SET votes = $1 WHERE job_id = $2
+`
+
+type SaveVotesParams struct {
+	Votes json.RawMessage
+	JobID uuid.UUID
+}
+
+func (q *Queries) SaveVotes(ctx context.Context, arg SaveVotesParams) error {
+	_, err := q.db.Exec(ctx, saveVotes, arg.Votes, arg.JobID)
+	return err
 }
 
 const takeOutbox = `-- name: TakeOutbox :many

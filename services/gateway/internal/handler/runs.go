@@ -10,6 +10,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -30,6 +31,10 @@ type RunStore interface {
 	Events(ctx context.Context, jobID uuid.UUID, after int64, limit int) ([]store.Event, error)
 	Findings(context.Context, store.FindingFilter) ([]trail.Entry, error)
 	Cancel(ctx context.Context, jobID uuid.UUID, by, reason string) (store.Run, error)
+	Accept(context.Context, store.NewRun) (jobID uuid.UUID, created bool, err error)
+	Approval(ctx context.Context, jobID uuid.UUID) (*store.Approval, error)
+	Approve(ctx context.Context, jobID uuid.UUID, planHash string, vote policy.Vote) (store.Run, error)
+	Reject(ctx context.Context, jobID uuid.UUID, planHash, by, reason, via string) (store.Run, error)
 }
 
 // News tells of events as they come.
@@ -75,14 +80,25 @@ func (r *Runs) GetRun(ctx context.Context, request *nthlayerv1.GetRunRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	shown := showRun(run)
-	if run.Result != nil {
-		shown.Plan = api.Plan(run.Result.Plan, run.Result.Decision)
+	shown, err := r.whole(ctx, run)
+	if err != nil {
+		return nil, err
 	}
 	if shown.Steps, err = r.steps(ctx, run); err != nil {
 		return nil, err
 	}
 	shown.Findings, err = r.findings(ctx, jobID)
+	return shown, err
+}
+
+// whole shows a run with its plan and what it waits for.
+func (r *Runs) whole(ctx context.Context, run store.Run) (*nthlayerv1.Run, error) {
+	shown := showRun(run)
+	if run.Result != nil {
+		shown.Plan = api.Plan(run.Result.Plan, run.Result.Decision)
+	}
+	approval, err := r.Store.Approval(ctx, run.JobID)
+	shown.Approval = showApproval(approval)
 	return shown, err
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/store"
-	"github.com/nthlayer/nthlayer/pkg/trail"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 	"github.com/nthlayer/nthlayer/services/gateway/internal/handler"
 )
@@ -21,6 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // scripted is a run as successive looks at it find it.
 type scripted struct {
+	handler.RunStore
 	looks []look
 	at    int
 }
@@ -46,14 +46,6 @@ func (s *scripted) Events(_ context.Context, _ uuid.UUID, after int64, limit int
 	}
 	s.at = min(s.at+1, len(s.looks)-1)
 	return found, nil
-}
-
-func (s *scripted) Runs(context.Context, store.RunFilter) ([]store.Run, error) { return nil, nil }
-func (s *scripted) Cancel(context.Context, uuid.UUID, string, string) (store.Run, error) {
-	return store.Run{}, nil
-}
-func (s *scripted) Findings(context.Context, store.FindingFilter) ([]trail.Entry, error) {
-	return nil, nil
 }
 
 type always chan struct{}

@@ -41,11 +41,27 @@ func showRun(r store.Run) *nthlayerv1.Run {
 		IdempotencyKey: r.IdempotencyKey, CreatedAt: timestamppb.New(r.CreatedAt), StartedAt: api.Time(r.StartedAt),
 		FinishedAt: api.Time(r.FinishedAt), Attempt: int32(r.Attempt), DryRun: r.Request.DryRun, Summary: r.Summary,
 		TraceId: traceID(r.Trace), Source: r.Request.Source, CanceledBy: r.CanceledBy, AvailableAt: timestamppb.New(r.AvailableAt),
+		Reason: r.Request.Reason, RequestId: r.Request.RequestID, RollbackOf: r.Request.RollbackOf, Only: r.Request.Only, Exclude: r.Request.Exclude,
+		OverrideFreeze: r.Request.OverrideFreeze,
 	}
 	if r.ErrorReason != "" || r.ErrorMessage != "" {
 		run.Error = &nthlayerv1.RunError{Reason: r.ErrorReason, Message: r.ErrorMessage}
 	}
 	return run
+}
+
+func showApproval(a *store.Approval) *nthlayerv1.Approval {
+	if a == nil {
+		return nil
+	}
+	shown := &nthlayerv1.Approval{
+		PlanHash: a.PlanHash, RequestedAt: timestamppb.New(a.RequestedAt), ExpiresAt: timestamppb.New(a.ExpiresAt),
+		Approvers: api.Approvers(a.Decision.Approvers),
+	}
+	for _, v := range a.Votes {
+		shown.Votes = append(shown.Votes, &nthlayerv1.ApprovalVote{Principal: v.Principal, At: timestamppb.New(v.At), Reason: v.Reason, Via: v.Via})
+	}
+	return shown
 }
 
 // traceID reads it from a W3C traceparent, "00-<trace id>-<span id>-<flags>".

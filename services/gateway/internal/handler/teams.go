@@ -52,13 +52,18 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if err != nil {
 		return nil, err
 	}
+	if err := checkSelection(request); err != nil {
+		return nil, err
+	}
 	if request.GetSource() == "" {
 		request.Source = sourceCortex // before hashing: said or not, it is the same request
 	}
 	jobID, created, err := t.Store.Accept(ctx, store.NewRun{
 		Principal: who, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
-		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun()},
-		Trace:   telemetry.Inject(ctx),
+		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun(),
+			Reason: request.GetReason(), RequestID: rpc.RequestID(ctx), Roles: rolesOn(ctx, request.GetTeamId()),
+			Only: request.GetOnly(), Exclude: request.GetExclude(), OverrideFreeze: request.GetOverrideFreeze()},
+		Trace: telemetry.Inject(ctx),
 	})
 	if err != nil {
 		return nil, err
@@ -87,6 +92,9 @@ func requestHash(request proto.Message) []byte {
 
 // PlanTeam asks the planner. Nothing is written anywhere.
 func (t *Teams) PlanTeam(ctx context.Context, request *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
+	if err := checkSelection(request); err != nil {
+		return nil, err
+	}
 	if request.GetSource() == "" {
 		request.Source = sourceCortex
 	}

@@ -90,6 +90,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		Package:  "nthlayer.v1",
 		Statuses: map[protoreflect.FullName]int{
 			"nthlayer.v1.ReconcileTeamResponse": http.StatusAccepted, "nthlayer.v1.StartAuditResponse": http.StatusAccepted,
+			"nthlayer.v1.RollbackRunResponse": http.StatusAccepted,
 		},
 		OpenAPI: openapi.Spec(),
 		Ready:   map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},

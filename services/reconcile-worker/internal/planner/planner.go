@@ -20,7 +20,7 @@ type Server struct {
 
 // Plan compares now. Nothing is written.
 func (s *Server) Plan(ctx context.Context, req *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
-	request := store.Request{Desired: api.Desired(req.GetDesired()), Source: store.SourceCortex}
+	request := store.Request{Desired: api.Desired(req.GetDesired()), Source: store.SourceCortex, Only: req.GetOnly(), Exclude: req.GetExclude(), OverrideFreeze: req.GetOverrideFreeze()}
 	plan, decision, err := s.Flow.Compare(ctx, req.GetTeamId(), request, flow.Hooks{})
 	if err != nil {
 		return nil, err

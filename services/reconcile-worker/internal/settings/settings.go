@@ -46,14 +46,15 @@ func (q Quota) Validate() error {
 
 // Work is how runs are worked on.
 type Work struct {
-	Concurrency int           `env:"NTHLAYER_CONCURRENCY" envDefault:"8" doc:"runs at the same time in one worker"`
-	Lease       time.Duration `env:"NTHLAYER_LEASE" envDefault:"30s" doc:"how long a run stays with a worker that gives no sign of life; whole seconds"`
-	MaxAttempts int           `env:"NTHLAYER_MAX_ATTEMPTS" envDefault:"3" doc:"failed attempts after which a run is dead-lettered"`
-	Backoff     time.Duration `env:"NTHLAYER_RETRY_AFTER" envDefault:"2s" doc:"the wait after the first failed attempt; it triples with each"`
-	Patience    time.Duration `env:"NTHLAYER_PATIENCE" envDefault:"1h" doc:"how long a run may wait for a platform that is down or whose quota is used up before it is dead-lettered"`
-	Attempt     time.Duration `env:"NTHLAYER_ATTEMPT_TIMEOUT" envDefault:"15m" doc:"how long one attempt at a run may take"`
-	PlanGoodFor time.Duration `env:"NTHLAYER_PLAN_GOOD_FOR" envDefault:"15m" doc:"how old the plan of an interrupted run may be to be applied further; an older one is made anew"`
-	Catalogue   time.Duration `env:"NTHLAYER_CATALOGUE_EVERY" envDefault:"1m" doc:"how often the list of declared teams is read"`
+	Concurrency   int           `env:"NTHLAYER_CONCURRENCY" envDefault:"8" doc:"runs at the same time in one worker"`
+	Lease         time.Duration `env:"NTHLAYER_LEASE" envDefault:"30s" doc:"how long a run stays with a worker that gives no sign of life; whole seconds"`
+	MaxAttempts   int           `env:"NTHLAYER_MAX_ATTEMPTS" envDefault:"3" doc:"failed attempts after which a run is dead-lettered"`
+	Backoff       time.Duration `env:"NTHLAYER_RETRY_AFTER" envDefault:"2s" doc:"the wait after the first failed attempt; it triples with each"`
+	Patience      time.Duration `env:"NTHLAYER_PATIENCE" envDefault:"1h" doc:"how long a run may wait for a platform that is down or whose quota is used up before it is dead-lettered"`
+	Attempt       time.Duration `env:"NTHLAYER_ATTEMPT_TIMEOUT" envDefault:"15m" doc:"how long one attempt at a run may take"`
+	PlanGoodFor   time.Duration `env:"NTHLAYER_PLAN_GOOD_FOR" envDefault:"15m" doc:"how old the plan of an interrupted run may be to be applied further; an older one is made anew"`
+	ApproveWithin time.Duration `env:"NTHLAYER_APPROVE_WITHIN" envDefault:"24h" doc:"how long a plan that needs approval waits for it before its run ends with nothing changed"`
+	Catalogue     time.Duration `env:"NTHLAYER_CATALOGUE_EVERY" envDefault:"1m" doc:"how often the list of declared teams is read"`
 }
 
 // Validate checks the numbers.
@@ -71,6 +72,7 @@ func (w Work) Validate() error {
 	bounded("NTHLAYER_PATIENCE", w.Patience >= time.Second && w.Patience <= 7*24*time.Hour, "must be between 1s and 168h")
 	bounded("NTHLAYER_ATTEMPT_TIMEOUT", w.Attempt >= time.Second && w.Attempt <= time.Hour, "must be between 1s and 1h")
 	bounded("NTHLAYER_PLAN_GOOD_FOR", w.PlanGoodFor >= time.Second && w.PlanGoodFor <= 24*time.Hour, "must be between 1s and 24h")
+	bounded("NTHLAYER_APPROVE_WITHIN", w.ApproveWithin >= time.Minute && w.ApproveWithin <= 30*24*time.Hour, "must be between 1m and 720h")
 	bounded("NTHLAYER_CATALOGUE_EVERY", w.Catalogue >= time.Second && w.Catalogue <= 24*time.Hour, "must be between 1s and 24h")
 	return errors.Join(errs...)
 }

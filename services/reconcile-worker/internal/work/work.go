@@ -188,6 +188,8 @@ func (w *Worker) run(ctx context.Context, claim *store.Claim, ours *tenure, job 
 	switch {
 	case claim.Run.CanceledBy != "":
 		return nil, canceled(claim.Run.CanceledBy, claim.Run.CancelReason)
+	case claim.Run.AwaitingUntil != nil: // had somebody approved, it would not be set
+		return nil, reconcile.Expired()
 	case claim.Run.Attempt > w.opts.MaxAttempts:
 		return nil, fault.New(fault.Internal, fmt.Sprintf("given up: none of %d attempts came to an end, because its worker died or was cut off", w.opts.MaxAttempts), nil).
 			WithReason("WORKER_DIED")
@@ -224,6 +226,9 @@ func (w *Worker) settle(ctx context.Context, claim *store.Claim, job reconcile.J
 		ended := job.Ledger.(*ledger).ended
 		w.log.InfoContext(ctx, "run ended", "status", ended)
 		return ended, nil
+	case errors.Is(err, flow.ErrInterrupted):
+		w.log.InfoContext(ctx, "run waits for approval", "plan", state.Plan.Hash())
+		return store.Awaiting, w.ask(ctx, job, state)
 	case fault.Is(err, fault.Fenced):
 		w.log.WarnContext(ctx, "run lost to another worker", "error", err)
 		return fenced, nil
@@ -256,6 +261,19 @@ const settleWithin = 20 * time.Second
 func (w *Worker) putBack(ctx context.Context, claim *store.Claim, job reconcile.Job, p store.Postponement) error {
 	w.event(job, store.Event{Kind: store.RunDeferred, Message: p.Message})
 	err := claim.Defer(ctx, p)
+	if fault.Is(err, fault.Fenced) {
+		return nil
+	}
+	return err
+}
+
+// ask puts the run to wait for its approval. Where that cannot be written down, somebody takes the run up after its lease,
+// and asks.
+func (w *Worker) ask(ctx context.Context, job reconcile.Job, state *reconcile.State) error {
+	if err := w.events.Flush(ctx); err != nil {
+		w.log.WarnContext(ctx, "events not written yet", "error", err)
+	}
+	err := w.flow.Ask(ctx, job, state)
 	if fault.Is(err, fault.Fenced) {
 		return nil
 	}
