@@ -279,12 +279,12 @@ func TestInput_IsWhatTheSchemaSays(t *testing.T) {
 		{ID: "add_member:a", Kind: ownership.AddMember, EntityRef: "a", UserID: "PA", After: &ownership.Entity{Email: "a@example.com", Role: ownership.Manager}},
 	}}
 	for name, in := range map[string]rules.Input{
-		"empty":      rules.Ask(rules.Question{Plan: ownership.Plan{TeamID: "x"}}),
+		"empty": rules.Ask(rules.Question{Plan: ownership.Plan{TeamID: "x"}}),
 		"a new team": rules.Ask(rules.Question{
 			Plan: whole, Desired: ownership.Desired{Groups: []string{"tier-1"}}, Removed: []string{"PX"}, Of: 24 * time.Hour, Now: noon,
 			Request: rules.Request{Kind: rules.Rollback, By: "ann", Roles: []string{"admin"}, Reason: "a mistake", OverrideFreeze: "urgent", DryRun: true},
 		}),
-		"a change":   asks(team{2, 3, 1}, team{1, 1, 1}, team{1, 0, 1}),
+		"a change": asks(team{2, 3, 1}, team{1, 1, 1}, team{1, 0, 1}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			in.Freezes = []rules.Freeze{{Name: "night", Until: noon}}

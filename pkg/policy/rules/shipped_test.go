@@ -201,14 +201,14 @@ func TestFreeze_ComesAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		params, now, until string // no until: nothing is frozen
 	}{
-		"before it begins, in winter":                     {weekend, "2026-01-02T16:59:59Z", ""},
-		"it begins, in winter":                            {weekend, "2026-01-02T17:00:00Z", "2026-01-05T07:00:00Z"},
-		"its last second":                                 {weekend, "2026-01-05T06:59:59Z", "2026-01-05T07:00:00Z"},
-		"it ends":                                         {weekend, "2026-01-05T07:00:00Z", ""},
-		"it begins, in summer":                            {weekend, "2026-07-03T16:00:00Z", "2026-07-06T06:00:00Z"},
+		"before it begins, in winter": {weekend, "2026-01-02T16:59:59Z", ""},
+		"it begins, in winter":        {weekend, "2026-01-02T17:00:00Z", "2026-01-05T07:00:00Z"},
+		"its last second":             {weekend, "2026-01-05T06:59:59Z", "2026-01-05T07:00:00Z"},
+		"it ends":                     {weekend, "2026-01-05T07:00:00Z", ""},
+		"it begins, in summer":        {weekend, "2026-07-03T16:00:00Z", "2026-07-06T06:00:00Z"},
 		"clocks are set forward in it: as long as always": {weekend, "2026-03-30T06:59:59Z", "2026-03-30T07:00:00Z"},
 		"clocks are set back in it: as long as always":    {weekend, "2026-10-26T05:59:59Z", "2026-10-26T06:00:00Z"},
-		"after that":                                      {weekend, "2026-10-26T06:00:00Z", ""},
+		"after that": {weekend, "2026-10-26T06:00:00Z", ""},
 		"a time that does not exist begins nothing":       {night, "2026-03-29T01:00:00Z", ""},
 		"a time that comes twice begins one, the first":   {night, "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"},
 		"and not a second":                                {night, "2026-10-25T01:30:00Z", ""},

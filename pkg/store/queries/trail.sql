@@ -25,3 +25,10 @@ WHERE seq > @after
   AND (@outcome::text = '' OR outcome = @outcome)
 ORDER BY seq
 LIMIT @page_size;
+
+-- name: RemovedLately :many
+-- Whom runs that nobody approved removed from a team. A run that has ended before the time is not looked into.
+SELECT DISTINCT (changes.change->>'user_id')::text AS user_id
+FROM runs JOIN changes ON changes.job_id = runs.job_id
+WHERE runs.team_id = @team_id AND NOT runs.approved AND (runs.finished_at IS NULL OR runs.finished_at > now() - @within::interval)
+  AND changes.change->>'kind' = 'remove_member' AND changes.outcome IN ('applied', 'unknown') AND changes.done_at > now() - @within::interval;

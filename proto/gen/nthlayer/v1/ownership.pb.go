@@ -526,7 +526,8 @@ type Plan struct {
 	Changes  []*Change `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
 	Issues   []*Issue  `protobuf:"bytes,5,rep,name=issues,proto3" json:"issues,omitempty"`
 	Decision *Decision `protobuf:"bytes,6,opt,name=decision,proto3" json:"decision,omitempty"`
-	// SHA-256 over the changes: two plans with the same hash are the same plan.
+	// SHA-256 over the changes and the states they were made of: two plans with the same hash do the same to a team that is
+	// the same.
 	Hash string `protobuf:"bytes,7,opt,name=hash,proto3" json:"hash,omitempty"`
 	// Members that are right already.
 	Unchanged int32  `protobuf:"varint,8,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
@@ -534,7 +535,9 @@ type Plan struct {
 	// Changes that whoever asked left out; they are part of the difference all the same.
 	LeftOut []*Change `protobuf:"bytes,10,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	// Changes that ignore rules hide, with the rule.
-	Ignored       []*IgnoredChange `protobuf:"bytes,11,rep,name=ignored,proto3" json:"ignored,omitempty"`
+	Ignored []*IgnoredChange `protobuf:"bytes,11,rep,name=ignored,proto3" json:"ignored,omitempty"`
+	// What the rules were given, where PlanTeam was asked for it and there are changes: what docs/policy.md calls the input.
+	PolicyInput   *structpb.Struct `protobuf:"bytes,20,opt,name=policy_input,json=policyInput,proto3" json:"policy_input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -642,6 +645,13 @@ func (x *Plan) GetLeftOut() []*Change {
 func (x *Plan) GetIgnored() []*IgnoredChange {
 	if x != nil {
 		return x.Ignored
+	}
+	return nil
+}
+
+func (x *Plan) GetPolicyInput() *structpb.Struct {
+	if x != nil {
+		return x.PolicyInput
 	}
 	return nil
 }
@@ -1038,7 +1048,7 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\tApprovers\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x1c\n" +
-	"\trequester\x18\x03 \x01(\bR\trequester\"\xa9\x03\n" +
+	"\trequester\x18\x03 \x01(\bR\trequester\"\xe5\x03\n" +
 	"\x04Plan\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12$\n" +
 	"\x0etarget_team_id\x18\x02 \x01(\tR\ftargetTeamId\x12\x1f\n" +
@@ -1052,7 +1062,8 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\tteam_name\x18\t \x01(\tR\bteamName\x12.\n" +
 	"\bleft_out\x18\n" +
 	" \x03(\v2\x13.nthlayer.v1.ChangeR\aleftOut\x124\n" +
-	"\aignored\x18\v \x03(\v2\x1a.nthlayer.v1.IgnoredChangeR\aignored\"m\n" +
+	"\aignored\x18\v \x03(\v2\x1a.nthlayer.v1.IgnoredChangeR\aignored\x12:\n" +
+	"\fpolicy_input\x18\x14 \x01(\v2\x17.google.protobuf.StructR\vpolicyInput\"m\n" +
 	"\rIgnoredChange\x12+\n" +
 	"\x06change\x18\x01 \x01(\v2\x13.nthlayer.v1.ChangeR\x06change\x12\x17\n" +
 	"\arule_id\x18\x02 \x01(\tR\x06ruleId\x12\x16\n" +
@@ -1130,18 +1141,19 @@ var file_nthlayer_v1_ownership_proto_depIdxs = []int32{
 	4,  // 7: nthlayer.v1.Plan.decision:type_name -> nthlayer.v1.Decision
 	2,  // 8: nthlayer.v1.Plan.left_out:type_name -> nthlayer.v1.Change
 	8,  // 9: nthlayer.v1.Plan.ignored:type_name -> nthlayer.v1.IgnoredChange
-	2,  // 10: nthlayer.v1.IgnoredChange.change:type_name -> nthlayer.v1.Change
-	12, // 11: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
-	11, // 12: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
-	11, // 13: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
-	9,  // 14: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
-	12, // 15: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
-	4,  // 16: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	11, // 10: nthlayer.v1.Plan.policy_input:type_name -> google.protobuf.Struct
+	2,  // 11: nthlayer.v1.IgnoredChange.change:type_name -> nthlayer.v1.Change
+	12, // 12: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
+	11, // 13: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
+	11, // 14: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
+	9,  // 15: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
+	12, // 16: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
+	4,  // 17: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_ownership_proto_init() }
