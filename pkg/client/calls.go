@@ -23,6 +23,12 @@ func (c *Client) Reconcile(ctx context.Context, key string, request *nthlayerv1.
 	return response.GetJobId(), err
 }
 
+// Rollback asks for a run that undoes another, and gives its job id. The key is as in Reconcile.
+func (c *Client) Rollback(ctx context.Context, key string, request *nthlayerv1.RollbackRunRequest) (jobID string, err error) {
+	response, err := c.Runs.RollbackRun(underKey(ctx, key), request)
+	return response.GetJobId(), err
+}
+
 // StartAudit asks for an audit and gives its id. The key is as in Reconcile.
 func (c *Client) StartAudit(ctx context.Context, key string, request *nthlayerv1.StartAuditRequest) (auditID string, err error) {
 	response, err := c.Audits.StartAudit(underKey(ctx, key), request)
@@ -58,7 +64,8 @@ func withDeadline(ctx context.Context, method string, req, reply any, cc *grpc.C
 // withIdempotencyKey stands around the retries: they all carry the same key.
 func withIdempotencyKey(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	switch method {
-	case nthlayerv1.TeamService_ReconcileTeam_FullMethodName, nthlayerv1.AuditService_StartAudit_FullMethodName:
+	case nthlayerv1.TeamService_ReconcileTeam_FullMethodName, nthlayerv1.AuditService_StartAudit_FullMethodName,
+		nthlayerv1.RunService_RollbackRun_FullMethodName:
 		if sent, _ := metadata.FromOutgoingContext(ctx); len(sent.Get(idempotencyKeyKey)) == 0 {
 			ctx = metadata.AppendToOutgoingContext(ctx, idempotencyKeyKey, uuid.NewString())
 		}

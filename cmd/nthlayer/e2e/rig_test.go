@@ -238,7 +238,20 @@ func (r *rig) run(ctx context.Context, request *nthlayerv1.ReconcileTeamRequest)
 	if err != nil {
 		return nil, err
 	}
-	return r.client.Wait(ctx, job)
+	return r.settled(ctx, job)
+}
+
+// settled follows a run until it has ended, or waits for an approval, and shows it.
+func (r *rig) settled(ctx context.Context, job string) (*nthlayerv1.Run, error) {
+	for event, err := range r.client.Watch(ctx, job, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if event.GetKind() == "approval_requested" {
+			break
+		}
+	}
+	return r.client.Runs.GetRun(ctx, &nthlayerv1.GetRunRequest{JobId: job})
 }
 
 // pagerState is PagerDuty as it is: team name → e-mail → role, and the descriptions.

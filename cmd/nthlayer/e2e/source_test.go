@@ -105,7 +105,7 @@ func TestControl_WithoutAWholeReadAndGuard_TheTeamWouldBeEmptied(t *testing.T) {
 	members := []*nthlayerv1.DesiredMember{{Email: "person-10@example.org", Role: "manager"}}
 	run, err := r.run(t.Context(), &nthlayerv1.ReconcileTeamRequest{TeamId: "team-10", Desired: &nthlayerv1.Desired{Name: "acme/team-10", Members: members}})
 	require.NoError(t, err)
-	require.Equal(t, "APPROVAL_REQUIRED", run.GetError().GetReason(), "4 of 5 are too many to go without approval")
+	require.Equal(t, "awaiting_approval", run.GetStatus(), "4 of 5 are too many to go without approval")
 	require.Zero(t, r.writes())
 
 	rules := t.TempDir()

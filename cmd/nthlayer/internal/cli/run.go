@@ -16,7 +16,8 @@ import (
 )
 
 func (a *app) run() *cobra.Command {
-	return group("run", "Show runs, follow and cancel them", a.runList(), a.runGet(), a.runWatch(), a.runCancel())
+	return group("run", "Show runs, follow, approve, cancel and undo them", a.runList(), a.runGet(), a.runWatch(), a.runCancel(),
+		a.runApprove(), a.runReject(), a.runRollback())
 }
 
 func (a *app) runList() *cobra.Command {
@@ -51,12 +52,12 @@ func (a *app) runList() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&req.TeamId, "team", "", "only runs of this team")
-	cmd.Flags().StringVar(&req.Status, "status", "", "only runs that are queued, running, succeeded, failed, canceled or dead_lettered")
+	cmd.Flags().StringVar(&req.Status, "status", "", "only runs that are queued, running, awaiting_approval, succeeded, failed, canceled or dead_lettered")
 	cmd.Flags().StringVar(&req.RequestedBy, "requested-by", "", "only runs asked for by this principal")
 	limitFlag(cmd, &limit, 50)
 	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
 	must(cmd.RegisterFlagCompletionFunc("status",
-		cobra.FixedCompletions([]string{"queued", "running", "succeeded", "failed", "canceled", "dead_lettered"}, cobra.ShellCompDirectiveNoFileComp)))
+		cobra.FixedCompletions([]string{"queued", "running", "awaiting_approval", "succeeded", "failed", "canceled", "dead_lettered"}, cobra.ShellCompDirectiveNoFileComp)))
 	a.outputFlag(cmd)
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
@@ -82,6 +83,7 @@ func (a *app) teamGet() *cobra.Command {
 
 func (a *app) teamPlan() *cobra.Command {
 	var desired string
+	req := &nthlayerv1.PlanTeamRequest{}
 	cmd := &cobra.Command{
 		Use:   "plan TEAM",
 		Short: "Compare a team now and show what would change; nothing is written",
@@ -94,7 +96,7 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := &nthlayerv1.PlanTeamRequest{TeamId: args[0]}
+			req.TeamId = args[0]
 			var err error
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
@@ -122,6 +124,7 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 			})
 		},
 	}
+	chooseFlags(cmd, &req.Only, &req.Exclude)
 	desiredFlag(cmd, &desired)
 	a.outputFlag(cmd)
 	return cmd
@@ -130,8 +133,9 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 func (a *app) teamReconcile() *cobra.Command {
 	var (
 		desired, key string
-		wait, dryRun bool
+		wait         bool
 	)
+	req := &nthlayerv1.ReconcileTeamRequest{}
 	cmd := &cobra.Command{
 		Use:   "reconcile TEAM",
 		Short: "Make the pager show what the catalogue declares for a team",
@@ -141,11 +145,12 @@ soon as the run is durable; --wait follows it to its end, and then exits with 1 
 The same --idempotency-key with the same request gives the same run, however often it is sent.`,
 		Example: `  nthlayer team reconcile sig-storage --wait
   nthlayer team reconcile sig-storage --dry-run --wait
+  nthlayer team reconcile sig-storage --exclude remove_member
   nthlayer team reconcile sig-storage --idempotency-key deploy-4711`,
 		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := &nthlayerv1.ReconcileTeamRequest{TeamId: args[0], DryRun: dryRun}
+			req.TeamId = args[0]
 			var err error
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
@@ -157,29 +162,37 @@ The same --idempotency-key with the same request gives the same run, however oft
 					return fmt.Errorf("stopped before the answer came: the run may have been accepted\n  look with: nthlayer run list --team %s", args[0])
 				case err != nil:
 					return err
-				case !a.forPeople() && !wait:
-					return output.Encode(a.Out, output.Format(a.format), &nthlayerv1.ReconcileTeamResponse{JobId: jobID})
 				}
-				// Said at once, and beside what scripts read: whoever loses the rest can still find the run.
-				said := a.Out
-				if !a.forPeople() {
-					said = a.Err
-				}
-				fmt.Fprintf(said, "accepted as job %s\n", jobID)
-				if wait {
-					return a.follow(cmd.Context(), api, jobID, 0)
-				}
-				fmt.Fprintln(a.Out, output.Faint("follow it with: nthlayer run watch "+jobID))
-				return nil
+				return a.acceptedRun(cmd, api, jobID, wait, &nthlayerv1.ReconcileTeamResponse{JobId: jobID})
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "follow the run to its end")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "plan and check only; the run stops after the guards")
+	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "plan and check only; the run stops after the guards")
 	cmd.Flags().StringVar(&key, "idempotency-key", "", "name of this request (default: a new one)")
+	chooseFlags(cmd, &req.Only, &req.Exclude)
+	whyFlags(cmd, &req.Reason, &req.OverrideFreeze)
 	desiredFlag(cmd, &desired)
 	a.outputFlag(cmd)
 	return cmd
+}
+
+// acceptedRun says which run was accepted, and follows it where that is wanted. Scripts get the answer, or the finished run.
+func (a *app) acceptedRun(cmd *cobra.Command, api *client.Client, jobID string, wait bool, answer proto.Message) error {
+	if !a.forPeople() && !wait {
+		return output.Encode(a.Out, output.Format(a.format), answer)
+	}
+	// Said at once, and beside what scripts read: whoever loses the rest can still find the run.
+	said := a.Out
+	if !a.forPeople() {
+		said = a.Err
+	}
+	fmt.Fprintf(said, "accepted as job %s\n", jobID)
+	if wait {
+		return a.follow(cmd.Context(), api, jobID, 0)
+	}
+	fmt.Fprintln(a.Out, output.Faint("follow it with: nthlayer run watch "+jobID))
+	return nil
 }
 
 func (a *app) teamPause() *cobra.Command {

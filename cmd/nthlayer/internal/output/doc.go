@@ -38,11 +38,11 @@ func Faint(text string) string { return faint.Render(text) }
 // statusStyle is the colour of a status word of the API.
 func statusStyle(status string) lipgloss.Style {
 	switch status {
-	case "in_sync", "succeeded", "applied", "delivered", "allow", "requeued", "closed", "resolved":
+	case "in_sync", "succeeded", "applied", "delivered", "allow", "requeued", "approved", "closed", "resolved":
 		return good
 	case "failed", "deny", "denied", "dead_lettered", "dead", "open":
 		return bad
-	case "out_of_sync", "unknown", "require_approval", "reported", "canceled", "half_open", "incomplete", "paused":
+	case "out_of_sync", "unknown", "require_approval", "awaiting_approval", "reported", "canceled", "half_open", "incomplete", "paused":
 		return caution
 	case "queued", "pending", "skipped", "planned", "discarded", "acknowledged":
 		return faint

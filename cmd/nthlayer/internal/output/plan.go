@@ -35,6 +35,12 @@ func ShowPlan(w io.Writer, p *nthlayerv1.Plan) error {
 			fmt.Fprintf(&b, "  %s\n", diffLine(c, width))
 		}
 	}
+	if len(p.GetLeftOut()) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", bold.Render("Left out"))
+		for _, c := range p.GetLeftOut() {
+			fmt.Fprintf(&b, "  %s\n", diffLine(c, 0))
+		}
+	}
 	if len(p.GetIssues()) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", bold.Render("To look at"))
 		for _, i := range p.GetIssues() {

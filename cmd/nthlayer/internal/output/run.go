@@ -40,6 +40,25 @@ func ShowRun(w io.Writer, now time.Time, r *nthlayerv1.Run) error {
 		fmt.Fprintf(&b, ": %s", s)
 	}
 	b.WriteByte('\n')
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "  %s %s\n", faint.Render(fmt.Sprintf("%-12s", name)), clean(value))
+		}
+	}
+	line("why", r.GetReason())
+	line("undoes", r.GetRollbackOf())
+	line("only", strings.Join(r.GetOnly(), ", "))
+	line("not", strings.Join(r.GetExclude(), ", "))
+	line("freeze", r.GetOverrideFreeze())
+	if err := ShowApproval(&b, now, r.GetApproval()); err != nil {
+		return err
+	}
+	if d := r.GetPlan().GetDecision(); d != nil {
+		for _, v := range d.GetViolations() {
+			line("rule", v.GetRule()+": "+words(v.GetVerdict())+": "+v.GetReason())
+		}
+		line("rules", d.GetRevision())
+	}
 	if len(r.GetSteps()) > 0 {
 		b.WriteByte('\n')
 	}
@@ -61,6 +80,39 @@ func ShowRun(w io.Writer, now time.Time, r *nthlayerv1.Run) error {
 	}
 	fmt.Fprintln(w)
 	return ShowFindings(w, now, r.GetFindings())
+}
+
+// ShowApproval writes what a run waits for: which plan, whose approval, and who has approved.
+func ShowApproval(w io.Writer, now time.Time, a *nthlayerv1.Approval) error {
+	if a == nil {
+		return nil
+	}
+	var b strings.Builder
+	line := func(name, value string) {
+		fmt.Fprintf(&b, "  %s %s\n", faint.Render(fmt.Sprintf("%-12s", name)), value)
+	}
+	line("plan", fmt.Sprintf("%.12s, to be approved until %s", clean(a.GetPlanHash()), a.GetExpiresAt().AsTime().Local().Format(time.DateTime)))
+	var asked []string
+	for _, who := range a.GetApprovers() {
+		text := fmt.Sprintf("%d × %s", who.GetCount(), clean(who.GetRole()))
+		if !who.GetRequester() {
+			text += ", not who asked"
+		}
+		asked = append(asked, text)
+	}
+	line("by", strings.Join(asked, "; "))
+	for _, v := range a.GetVotes() {
+		text := fmt.Sprintf("%s by %s", clean(v.GetPrincipal()), clean(v.GetVia()))
+		if !v.GetAt().AsTime().IsZero() {
+			text += ", " + ago(now, v.GetAt().AsTime())
+		}
+		if why := clean(v.GetReason()); why != "" {
+			text += ": " + why
+		}
+		line("approved", text)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // outcome is the run's own sentence, or why it failed.

@@ -37,8 +37,11 @@ func (b *board) add(e *nthlayerv1.RunEvent) {
 	switch kind := e.GetKind(); kind {
 	case "run_started":
 		b.note = ""
-	case "run_deferred", "run_requeued":
+	case "run_deferred", "run_requeued", "plan_approved", "run_approved":
 		b.note = output.Line(e.GetMessage())
+	case "approval_requested":
+		b.end("waiting", at)
+		b.note = "waits for approval: " + output.Line(e.GetMessage()) + "; see: nthlayer run approve " + e.GetJobId()
 	case "run_succeeded":
 		b.end("succeeded", at)
 	case "run_failed", "run_canceled", "run_dead_lettered":
@@ -99,6 +102,8 @@ func (b *board) lines(now time.Time) []string {
 			mark, took = good.Render("✓"), s.ended.Sub(s.began)
 		case "failed":
 			mark, took = bad.Render("✗"), s.ended.Sub(s.began)
+		case "waiting":
+			mark, took = "…", s.ended.Sub(s.began)
 		case "skipped":
 			mark = output.Faint("–")
 		}
