@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -124,6 +125,11 @@ func (b *Bundle) parametersOf(compiler *ast.Compiler, name string) map[string]an
 	for _, rule := range compiler.GetRulesExact(violationsOf(name)) {
 		visit(rule)
 	}
+	maps.DeleteFunc(read, func(name string, _ any) bool { // part of another one
+		whole, _, isPart := strings.Cut(name, ".")
+		_, ok := read[whole]
+		return isPart && ok
+	})
 	return read
 }
 
