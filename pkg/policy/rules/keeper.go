@@ -88,33 +88,37 @@ func (k *Keeper) renew(ctx context.Context, now time.Time) {
 		files, err = read(ctx, k.store, listed)
 	}
 	switch {
+	case ctx.Err() != nil: // the process stops
+		return
 	case errors.Is(err, errChanging): // and is looked at again
-		k.keep(ctx, now, "the policy is being changed; the last good one stays", err)
+		k.keep(ctx, now, slog.LevelInfo, "the policy is being changed; the last good one stays", err)
 		return
 	case err != nil:
-		k.keep(ctx, now, "the policy cannot be read; the last good one stays", err)
+		k.keep(ctx, now, slog.LevelError, "the policy cannot be read; the last good one stays", err)
 		return
 	}
-	k.seen = listed
 	before, revision := k.Revision(), files.revision()
 	if revision != before { // else it is back again
 		if err := k.take(ctx, files); err != nil {
-			k.broken = true
-			k.keep(ctx, now, "the new policy is broken; the last good one stays", err, slog.String("broken", revision))
+			if ctx.Err() != nil {
+				return
+			}
+			k.seen, k.broken = listed, true
+			k.keep(ctx, now, slog.LevelError, "the new policy is broken; the last good one stays", err, slog.String("broken", revision))
 			return
 		}
 		k.log.InfoContext(ctx, "new policy", "revision", revision, "before", before)
 	}
-	k.broken = false
+	k.seen, k.broken = listed, false
 	k.fresh()
 }
 
 // keep says, once, why there is nothing newer.
-func (k *Keeper) keep(ctx context.Context, now time.Time, what string, err error, attrs ...slog.Attr) {
+func (k *Keeper) keep(ctx context.Context, now time.Time, level slog.Level, what string, err error, attrs ...slog.Attr) {
 	k.stale.CompareAndSwap(nil, &now)
 	if why := what + err.Error(); why != k.trouble {
 		k.trouble = why
-		k.log.LogAttrs(ctx, slog.LevelError, what, append(attrs, slog.Any("error", err), slog.String("revision", k.Revision()))...)
+		k.log.LogAttrs(ctx, level, what, append(attrs, slog.Any("error", err), slog.String("revision", k.Revision()))...)
 	}
 }
 
