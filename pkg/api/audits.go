@@ -21,6 +21,6 @@ func AuditCounts(c notice.AuditCounts) *nthlayerv1.AuditCounts {
 	return &nthlayerv1.AuditCounts{
 		Teams: int32(c.Teams), InSync: int32(c.InSync), OutOfSync: int32(c.OutOfSync), Unknown: int32(c.Unknown), Unread: int32(c.Unread),
 		Open: int32(c.Open), Acknowledged: int32(c.Acknowledged), New: int32(c.New), Reopened: int32(c.Reopened), Resolved: int32(c.Resolved),
-		Missed: int32(c.Missed),
+		Missed: int32(c.Missed), Ignored: int32(c.Ignored),
 	}
 }

@@ -42,17 +42,37 @@ func Plan(p ownership.Plan, d policy.Decision) *nthlayerv1.Plan {
 		plan.LeftOut = append(plan.LeftOut, Change(c))
 	}
 	for _, i := range p.Ignored {
-		plan.Ignored = append(plan.Ignored, &nthlayerv1.IgnoredChange{Change: Change(i.Change), RuleId: i.RuleID, Reason: i.Reason})
+		plan.Ignored = append(plan.Ignored, ignored(i))
 	}
 	for _, c := range p.Changes {
 		plan.Changes = append(plan.Changes, Change(c))
 	}
 	for _, i := range p.Issues {
-		plan.Issues = append(plan.Issues, &nthlayerv1.Issue{
-			Kind: string(i.Kind), EntityRef: i.EntityRef, Message: i.Message, BlocksRemovals: i.BlocksRemovals,
-		})
+		plan.Issues = append(plan.Issues, issue(i))
 	}
 	return plan
+}
+
+func issue(i ownership.Issue) *nthlayerv1.Issue {
+	return &nthlayerv1.Issue{Kind: string(i.Kind), EntityRef: i.EntityRef, Message: i.Message, BlocksRemovals: i.BlocksRemovals}
+}
+
+func ignored(i ownership.Ignored) *nthlayerv1.IgnoredChange {
+	shown := &nthlayerv1.IgnoredChange{RuleId: i.RuleID, Reason: i.Reason, Owner: i.Owner, ExpiresAt: timestamppb.New(i.ExpiresAt)}
+	if i.Issue != nil {
+		shown.Issue = issue(*i.Issue)
+	} else {
+		shown.Change = Change(i.Change)
+	}
+	return shown
+}
+
+// IgnoreRule shows a rule that is in force.
+func IgnoreRule(r ownership.IgnoreRule) *nthlayerv1.IgnoreRule {
+	return &nthlayerv1.IgnoreRule{
+		RuleId: r.ID, TeamId: r.TeamID, Kind: string(r.Kind), Value: r.Value, Reason: r.Reason, Owner: r.Owner,
+		ExpiresAt: timestamppb.New(r.ExpiresAt), Status: "active",
+	}
 }
 
 // Decision shows what the guards said of a plan.

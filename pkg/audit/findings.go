@@ -14,7 +14,8 @@ import (
 func (f *Flow) inspect(_ context.Context, s *State) error {
 	d := s.Subject.Desired
 	if s.lost {
-		s.Plan = ownership.Plan{TeamID: d.TeamID, TeamName: cmp.Or(d.Name, d.TeamID), Issues: s.issues, Incomparable: true}
+		s.Plan = ownership.Plan{TeamID: d.TeamID, TeamName: cmp.Or(d.Name, d.TeamID), Issues: s.issues, Incomparable: true}.
+			Ignore(s.Subject.Ignores)
 	}
 	for _, c := range s.Plan.Changes {
 		s.find(string(c.Kind), c.EntityRef, Describe(c), c.UserID)
@@ -24,8 +25,14 @@ func (f *Flow) inspect(_ context.Context, s *State) error {
 	}
 	if !s.lost && s.TargetID != "" && len(s.observed.Members) == 1 {
 		who := s.observed.Members[0].User
-		s.find(SinglePersonTeam, "team:"+d.TeamID, fmt.Sprintf(
-			"%s is the only member on the target: nobody is there when this one person is not; add a second", cmp.Or(ownership.NormalizeEmail(who.Email), who.ID)), who.ID)
+		// It is the team's: a rule about the person does not hide it.
+		single := ownership.Plan{TeamID: d.TeamID, Issues: []ownership.Issue{{Kind: SinglePersonTeam, EntityRef: "team:" + d.TeamID, Message: fmt.Sprintf(
+			"%s is the only member on the target: nobody is there when this one person is not; add a second", cmp.Or(ownership.NormalizeEmail(who.Email), who.ID),
+		)}}}.Ignore(s.Subject.Ignores)
+		for _, i := range single.Issues {
+			s.find(SinglePersonTeam, i.EntityRef, i.Message, who.ID)
+		}
+		s.Plan.Ignored = append(s.Plan.Ignored, single.Ignored...)
 	}
 	return nil
 }

@@ -31,6 +31,8 @@ type Subject struct {
 	Targets []Known           // the linked one, the declared one, those of its name; as far as the target lists them
 	// Listed says that the target's list of teams is whole: what is not in it does not exist.
 	Listed bool
+	// Ignores are the ignore rules that are in force for the team.
+	Ignores []ownership.IgnoreRule
 }
 
 // Known is what is known of a target team without reading it.
@@ -287,6 +289,7 @@ func (f *Flow) compare(_ context.Context, s *State) error {
 	}
 	s.Plan = ownership.Diff(s.Subject.Desired, s.observed, s.wanted)
 	s.Plan.Issues = s.issues
+	s.Plan = s.Plan.Ignore(s.Subject.Ignores)
 	var rotation ownership.Rotation
 	if s.target != nil {
 		rotation = s.target.Rotation

@@ -310,6 +310,41 @@ func TestAudit_OnePersonIsPagedForEverything_IsAFindingAlthoughBothSidesAgree(t 
 	require.Equal(t, audit.Structure, audit.CategoryOf(s.Findings[0].Kind))
 }
 
+// What a rule hides is no finding, and is told as hidden; a rule about a person does not hide what is the team's.
+func TestAudit_IgnoreRules_HideFindings(t *testing.T) {
+	person := ownership.IgnoreRule{ID: "1", Kind: ownership.IgnorePerson, Value: "ann@example.org"}
+	team := ownership.IgnoreRule{ID: "2", Kind: ownership.IgnoreTeam, Value: "t"}
+	drifted := audit.Subject{Desired: declares("A", "ben"), Listed: true, Targets: []audit.Known{known("P1", "A")}}
+	nowhere := audit.Subject{Desired: declares("B", "ben"), Listed: true}
+	for name, c := range map[string]struct {
+		subject audit.Subject
+		rules   []ownership.IgnoreRule
+		kinds   []string
+		ignored []string
+		status  ownership.SyncStatus
+	}{
+		"no rule":               {drifted, nil, []string{"add_member", "remove_member", audit.SinglePersonTeam}, nil, ownership.OutOfSync},
+		"one about the person":  {drifted, []ownership.IgnoreRule{person}, []string{"add_member", audit.SinglePersonTeam}, []string{"remove_member"}, ownership.OutOfSync},
+		"one about the team":    {drifted, []ownership.IgnoreRule{team}, []string{}, []string{"add_member", "remove_member", audit.SinglePersonTeam}, ownership.InSync},
+		"no team, and no rule":  {nowhere, nil, []string{"team_not_found"}, nil, ownership.Unknown},
+		"no team, and one rule": {nowhere, []ownership.IgnoreRule{team}, []string{}, []string{"team_not_found"}, ownership.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &platforms{teams: []ownership.Observed{there("P1", "A", "ann")}, users: []ownership.User{user("ben")}}
+			c.subject.Ignores = c.rules
+			s, err := newFlow(t, p, false).Audit(t.Context(), c.subject)
+			require.NoError(t, err)
+			require.Equal(t, c.kinds, kinds(s))
+			var ignored []string
+			for _, i := range s.Plan.Ignored {
+				ignored = append(ignored, i.Kind())
+			}
+			require.Equal(t, c.ignored, ignored)
+			require.Equal(t, c.status, s.Plan.SyncStatus())
+		})
+	}
+}
+
 func TestAudit_SnapshotHasNoMembers_TheSourceIsAsked(t *testing.T) {
 	p := &platforms{
 		declared: map[string]ownership.Desired{"t": declares("A", "ann", "bob")},

@@ -70,7 +70,7 @@ func grantedBy(prefix, action string) func(string) bool {
 // operations are what an operator may change.
 var operations = []string{
 	"teams.reconcile", "runs.rollback", "teams.pause", "teams.resume", "runs.cancel", "deliveries.resend", "dead_letters.requeue", "dead_letters.discard",
-	"audits.start", "audits.cancel", "audit_findings.acknowledge", "audit_findings.reopen", "schedules.trigger", "schedules.pause", "schedules.resume",
+	"audits.start", "audits.cancel", "audit_findings.acknowledge", "audit_findings.reopen", "schedules.trigger", "schedules.pause", "schedules.resume", "ignores.create", "ignores.delete",
 }
 
 // grants is the whole table of roles and actions.

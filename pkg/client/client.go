@@ -48,6 +48,7 @@ type Client struct {
 	Upstreams   nthlayerv1.UpstreamServiceClient
 	Audits      nthlayerv1.AuditServiceClient
 	Schedules   nthlayerv1.ScheduleServiceClient
+	Ignores     nthlayerv1.IgnoreServiceClient
 
 	conn  *grpc.ClientConn
 	retry retry
@@ -140,6 +141,7 @@ func New(addr string, opts ...Option) (*Client, error) {
 		Upstreams:   nthlayerv1.NewUpstreamServiceClient(conn),
 		Audits:      nthlayerv1.NewAuditServiceClient(conn),
 		Schedules:   nthlayerv1.NewScheduleServiceClient(conn),
+		Ignores:     nthlayerv1.NewIgnoreServiceClient(conn),
 		conn:        conn,
 		retry:       o.retry,
 	}, nil

@@ -29,7 +29,8 @@ type AuditFinished struct {
 	RunsStarted  int           `json:"runs_started,omitempty"`
 	ErrorReason  string        `json:"error_reason,omitempty"`
 	ErrorMessage string        `json:"error_message,omitempty"`
-	URL          string        `json:"url,omitempty"` // where the audit is shown; empty: not known
+	URL          string        `json:"url,omitempty"`          // where the audit is shown; empty: not known
+	IgnoreRules  []AuditRule   `json:"ignore_rules,omitempty"` // that hid something, the one that hid the most first; no more than fit a message
 }
 
 // AuditCounts is what an audit came to.
@@ -44,7 +45,8 @@ type AuditCounts struct {
 	New          int `json:"new"`
 	Reopened     int `json:"reopened"`
 	Resolved     int `json:"resolved"`
-	Missed       int `json:"missed"` // teams that a full read found other than the increments before it had them
+	Missed       int `json:"missed"`  // teams that a full read found other than the increments before it had them
+	Ignored      int `json:"ignored"` // differences that ignore rules hid
 }
 
 // AuditCalls counts the calls made to the platforms.
@@ -60,6 +62,18 @@ type AuditKind struct {
 	Acknowledged int    `json:"acknowledged"`
 	New          int    `json:"new"` // seen first, or returned
 	Resolved     int    `json:"resolved"`
+}
+
+// AuditRule is an ignore rule, with how many differences it hid.
+type AuditRule struct {
+	RuleID  string    `json:"rule_id"`
+	TeamID  string    `json:"team_id,omitempty"` // empty: the fleet
+	Kind    string    `json:"kind"`              // person, role or team
+	Value   string    `json:"value"`
+	Reason  string    `json:"reason"`
+	Owner   string    `json:"owner"`
+	Until   time.Time `json:"until"`
+	Ignored int       `json:"ignored"`
 }
 
 // AuditTeam is a team with its open findings.

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
+	"time"
 )
 
 // RunFinished tells that a run came to its end.
@@ -23,6 +24,8 @@ type RunFinished struct {
 	Reasons      []string `json:"reasons,omitempty"` // why a guard did not allow the plan
 	ErrorReason  string   `json:"error_reason,omitempty"`
 	ErrorMessage string   `json:"error_message,omitempty"`
+
+	Ignored []Ignored `json:"ignored,omitempty"` // what ignore rules hide
 }
 
 // Change is one change of the run and what became of it.
@@ -40,6 +43,16 @@ type Issue struct {
 	Kind    string `json:"kind"`
 	Entity  string `json:"entity,omitempty"`
 	Message string `json:"message"`
+}
+
+// Ignored is a difference that an ignore rule hides.
+type Ignored struct {
+	Kind   string    `json:"kind"` // of a change or an issue
+	Who    string    `json:"who,omitempty"`
+	RuleID string    `json:"rule_id"`
+	Reason string    `json:"reason"`
+	Owner  string    `json:"owner"`
+	Until  time.Time `json:"until"`
 }
 
 // maxKey is the length that the public API accepts in a delivery_key.

@@ -67,7 +67,7 @@ func Match(d Desired, o Observed, lookedUp []User, roles RoleMap) ([]Wanted, []I
 		user := found[0]
 		if user.Base.stakeholder() && !observed[user.ID] {
 			issues = append(issues, Issue{
-				Kind: CannotJoin, EntityRef: "person:" + person.Email,
+				Kind: CannotJoin, EntityRef: "person:" + person.Email, UserID: user.ID,
 				Message: fmt.Sprintf("%s is a stakeholder (%s) and cannot join a team; give the person a full account", person.Email, user.Base),
 			})
 			continue
@@ -76,7 +76,7 @@ func Match(d Desired, o Observed, lookedUp []User, roles RoleMap) ([]Wanted, []I
 		role := user.Base.effective(asked)
 		if role != asked {
 			issues = append(issues, Issue{
-				Kind: FixedRole, EntityRef: "person:" + person.Email,
+				Kind: FixedRole, EntityRef: "person:" + person.Email, UserID: user.ID,
 				Message: fmt.Sprintf("%s is %s in every team because of the base role %s; the declared %s has no effect", person.Email, role, user.Base, asked),
 			})
 		}

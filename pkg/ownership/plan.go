@@ -67,6 +67,7 @@ const (
 type Issue struct {
 	Kind           IssueKind `json:"kind"`
 	EntityRef      string    `json:"entity_ref"`
+	UserID         string    `json:"user_id,omitempty"` // the account that it is about, where there is one
 	Message        string    `json:"message"`
 	BlocksRemovals bool      `json:"blocks_removals,omitempty"`
 }
@@ -95,13 +96,6 @@ type Plan struct {
 	Basis        string    `json:"basis,omitempty"`    // digest of the states that were compared: see Basis
 	LeftOut      []Change  `json:"left_out,omitempty"` // by whoever asked
 	Ignored      []Ignored `json:"ignored,omitempty"`  // by ignore rules
-}
-
-// Ignored is a difference that an ignore rule hides: it is neither applied nor counted as drift.
-type Ignored struct {
-	Change Change `json:"change"`
-	RuleID string `json:"rule_id"`
-	Reason string `json:"reason"`
 }
 
 // Diff is the plan that makes observed equal to desired, whose members were matched to wanted.
@@ -175,10 +169,17 @@ func memberChange(kind Kind, u User, before, after Role) Change {
 }
 
 // HoldRemovals takes the removals out of the plan that must not be tried, and says why: all of them while an issue
-// blocks removals, and those of people who are paged for the team.
+// blocks removals, and those of people who are paged for the team. An issue that an ignore rule hides blocks as before: the
+// account may be that person's, whether anybody wants to hear of it or not.
 func (p Plan) HoldRemovals(r Rotation) Plan {
+	issues := slices.Clone(p.Issues)
+	for _, hidden := range p.Ignored {
+		if hidden.Issue != nil {
+			issues = append(issues, *hidden.Issue)
+		}
+	}
 	var blocking []string
-	for _, issue := range p.Issues {
+	for _, issue := range issues {
 		if issue.BlocksRemovals {
 			blocking = append(blocking, fmt.Sprintf("%s (%s)", issue.EntityRef, issue.Kind))
 		}

@@ -136,7 +136,8 @@ func (s *State) lose(why ownership.Issue) {
 	s.Issues = append(s.Issues, why)
 }
 
-// plan compares. Where somebody would be removed it asks who is paged for the team: they stay.
+// plan compares, and leaves out what ignore rules hide. Where somebody would be removed it asks who is paged for the team:
+// they stay.
 func (f *Flow) plan(ctx context.Context, s *State) error {
 	if s.Lost {
 		s.Plan = &ownership.Plan{
@@ -149,11 +150,15 @@ func (f *Flow) plan(ctx context.Context, s *State) error {
 	if s.Observed != nil {
 		observed = *s.Observed
 	}
+	var err error
+	if s.Ignores, err = f.parts.Ignores.IgnoreRules(ctx, s.TeamID); err != nil {
+		return fmt.Errorf("read the ignore rules of team %s: %w", s.TeamID, err)
+	}
 	plan := ownership.Diff(*s.Desired, observed, s.Wanted)
 	plan.Issues = s.Issues
+	plan = plan.Ignore(s.Ignores)
 	var rotation ownership.Rotation
 	if plan.Count(ownership.RemoveMember) > 0 {
-		var err error
 		if rotation, err = f.parts.Target.Rotation(ctx, plan.TargetID); err != nil {
 			return fmt.Errorf("read who is paged for team %s: %w", plan.TargetID, err)
 		}

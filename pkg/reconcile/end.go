@@ -54,6 +54,9 @@ func (r *run) seal(ctx context.Context, s *State, seen *ownership.Observed) erro
 		for _, i := range s.Plan.Issues {
 			sealing.issue(store.ChangeRef(r.job.Run.Round, string(i.Kind)+":"+i.EntityRef), i)
 		}
+		for _, i := range s.Plan.Ignored {
+			sealing.ignored(store.ChangeRef(r.job.Run.Round, i.Kind()+":"+i.EntityRef()), i)
+		}
 	}
 	if sealing.err != nil {
 		return fault.New(fault.Internal, "a finding cannot be written", sealing.err)
@@ -169,6 +172,21 @@ func (s *sealing) issue(ref string, i ownership.Issue) {
 	})
 }
 
+// ignored seals what a rule hides, so that what was left alone can be told, and why. Nobody decided on it or approved it.
+func (s *sealing) ignored(ref string, i ownership.Ignored) {
+	before, errBefore := state(i.Change.Before)
+	after, errAfter := state(i.Change.After)
+	s.err = cmp.Or(s.err, errBefore, errAfter)
+	message := i.Why()
+	if i.Issue != nil {
+		message += "; " + i.Issue.Message
+	}
+	s.findings = append(s.findings, trail.Finding{
+		ChangeID: ref, EntityRef: i.EntityRef(), Action: i.Kind(), Before: before, After: after, Outcome: trail.Ignored,
+		Message: message, RecordedAt: s.now, UserID: i.Change.UserID,
+	})
+}
+
 // outcomes lists what came of each planned change; of a plan that was not applied, why not.
 func (s *State) outcomes() []AppliedChange {
 	if len(s.Applied) > 0 || s.Plan == nil || s.Decision == nil {
@@ -245,7 +263,7 @@ func judge(s *State) verdict {
 	case s.After != nil: // what verify saw counts, not what was planned: others may be changing the team too
 		after := ownership.Diff(*s.Desired, *s.After, s.Wanted)
 		after.Issues = s.Plan.Issues
-		v.sync = after.SyncStatus()
+		v.sync = after.Ignore(s.Ignores).SyncStatus()
 	}
 	return v
 }
@@ -394,6 +412,10 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 		n.TeamName = s.Plan.TeamName
 		for _, i := range s.Plan.Issues {
 			n.Issues = append(n.Issues, notice.Issue{Kind: string(i.Kind), Entity: i.EntityRef, Message: i.Message})
+		}
+		for _, i := range s.Plan.Ignored {
+			_, who, _ := strings.Cut(i.EntityRef(), ":")
+			n.Ignored = append(n.Ignored, notice.Ignored{Kind: i.Kind(), Who: who, RuleID: i.RuleID, Reason: i.Reason, Owner: i.Owner, Until: i.ExpiresAt})
 		}
 	}
 	if s.Decision != nil {

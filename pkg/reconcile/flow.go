@@ -58,6 +58,12 @@ type Links interface {
 	LinkedTeam(ctx context.Context, target, targetID string) (teamID string, err error)
 }
 
+// Ignores are the ignore rules that are in force for a team. Where they cannot be read, nothing is planned: what people want to
+// be left alone is not known then.
+type Ignores interface {
+	IgnoreRules(ctx context.Context, teamID string) ([]ownership.IgnoreRule, error)
+}
+
 // Trail is where runs wrote what they changed.
 type Trail interface {
 	// Effects lists the changes of a run that took effect, in their order.
@@ -89,6 +95,7 @@ type Parts struct {
 	Applier Applier
 	Guard   Guard
 	Links   Links
+	Ignores Ignores
 	Trail   Trail
 	Settings
 }
@@ -152,6 +159,9 @@ type State struct {
 	Applied    []AppliedChange     `json:"applied,omitempty"` // set by apply
 	After      *ownership.Observed `json:"after,omitempty"`   // set by verify: the team with the changes
 	Earlier    []AppliedChange     `json:"earlier,omitempty"` // set by record: what rounds before changed, or may have
+
+	// Ignores are the ignore rules that plan went by: what was ignored then is not drift at the end.
+	Ignores []ownership.IgnoreRule `json:"ignores,omitempty"`
 
 	Input *rules.Input `json:"-"` // set by guard: what the rules were given; nil: they were not asked
 

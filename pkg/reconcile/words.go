@@ -23,7 +23,7 @@ func summary(s *State, v verdict) string {
 	}
 	var done ownership.Plan
 	if s.Plan != nil {
-		done.Issues, done.LeftOut = s.Plan.Issues, s.Plan.LeftOut
+		done.Issues, done.LeftOut, done.Ignored = s.Plan.Issues, s.Plan.LeftOut, s.Plan.Ignored
 	}
 	missed, unknown := 0, 0
 	for _, c := range s.done() {
@@ -73,6 +73,9 @@ func describePlan(p ownership.Plan) string {
 	}
 	if n := len(p.Issues); n > 0 {
 		text += "; " + count(n, "issue needs", "issues need") + " attention"
+	}
+	if n := len(p.Ignored); n > 0 {
+		text += "; " + count(n, "difference", "differences") + " ignored"
 	}
 	return text
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/notice"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // document is the content of a report, whatever the medium. Its texts are clean and not escaped.
@@ -72,6 +73,7 @@ func compose(r Report) document {
 	d.add(part{Title: "Teams and findings", Table: countsTable(n), Note: countsNote(n)})
 	d.add(part{Title: "What could not be read", Table: unreadTable(n), Note: unreadNote(n)})
 	d.add(part{Title: "Findings by kind", Table: kindsTable(n)})
+	d.add(ignoredPart(n))
 	d.add(part{Title: "Teams with the most findings", Table: teamsTable(n)})
 	d.add(findingsPart("New and returned findings", n.New, n.Counts.New+n.Counts.Reopened))
 	d.add(findingsPart("Resolved findings", n.Resolved, n.Counts.Resolved))
@@ -141,6 +143,13 @@ func countsTable(n notice.AuditFinished) *table {
 		}
 		t.Rows = append(t.Rows, cells)
 	}
+	if c.Ignored > 0 {
+		row := []string{"Ignored", strconv.Itoa(c.Ignored)}
+		if compared {
+			row = append(row, Delta(n, func(c notice.AuditCounts) int { return c.Ignored }))
+		}
+		t.Rows = append(t.Rows, row)
+	}
 	return t
 }
 
@@ -181,6 +190,28 @@ func kindsTable(n notice.AuditFinished) *table {
 		t.Rows = append(t.Rows, []string{Kind(k.Kind), strconv.Itoa(k.Open), strconv.Itoa(k.Acknowledged), strconv.Itoa(k.New), strconv.Itoa(k.Resolved)})
 	}
 	return t
+}
+
+// ignoredPart names the rules that hid something: nothing is hidden without a word.
+func ignoredPart(n notice.AuditFinished) part {
+	if len(n.IgnoreRules) == 0 {
+		return part{}
+	}
+	p := part{Title: "Ignored differences", Table: &table{Columns: []column{
+		{Title: "Ignored", Number: true}, {Title: "What"}, {Title: "Of"}, {Title: "Until"}, {Title: "Owner"}, {Title: "Reason"}, {Title: "Rule"},
+	}}}
+	rest := n.Counts.Ignored
+	for _, r := range n.IgnoreRules {
+		rest -= r.Ignored
+		p.Table.Rows = append(p.Table.Rows, []string{
+			strconv.Itoa(r.Ignored), clean(r.Kind, nameRunes) + " " + clean(r.Value, nameRunes), cmp.Or(clean(r.TeamID, nameRunes), "the fleet"),
+			day(ownership.LastDay(r.Until)), clean(r.Owner, nameRunes), clean(r.Reason, messageRunes), clean(r.RuleID, nameRunes),
+		})
+	}
+	if rest > 0 {
+		p.Note = "Other rules hid " + count(rest, "difference") + "."
+	}
+	return p
 }
 
 func teamsTable(n notice.AuditFinished) *table {

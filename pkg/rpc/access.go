@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,11 +74,12 @@ func accessProblem(fullMethod string) string {
 	return ""
 }
 
-// resourceOf reads the resource that a request is about.
+// resourceOf reads the resource that a request is about. A field that the request leaves empty names none: then it is about all
+// of them, and a grant for one must not do.
 func resourceOf(access *nthlayerv1.Access, request proto.Message) string {
 	message := request.ProtoReflect()
 	if field := message.Descriptor().Fields().ByName(protoreflect.Name(access.GetResource())); field != nil {
-		return message.Get(field).String()
+		return cmp.Or(message.Get(field).String(), "*")
 	}
 	return access.GetResource()
 }

@@ -54,6 +54,8 @@ var patternWords = map[string]string{
 	`^([a-z0-9][a-z0-9-]{0,62})?$`:           "must be up to 63 small letters, digits or - and begin with a letter or a digit",
 	`^([a-z][a-z_]{0,63})?$`:                 "must be small letters or _ such as add_member",
 	`^([A-Z0-9]{2,32})?$`:                    "must be a channel's id: 2 to 32 capital letters or digits, such as C0123456789",
+	`^[0-9a-f]{64}$`:                         "must be the hash of a plan: 64 digits or letters a to f, as the run's plan shows it",
+	`^([0-9a-f]{64})?$`:                      "must be the hash of a plan, 64 digits or letters a to f, or left out",
 	`^[A-Za-z0-9_+/-]{0,64}$`:                "must be a time zone of the IANA database, such as Europe/Berlin",
 	`^[A-Za-z0-9._/*?-]{1,128}$`:             "must be a pattern of a team's id: letters, digits or . _ / - with * for anything and ? for one character",
 	`^[^\p{Cc}]*$`:                           "must not hold line breaks or other control characters",

@@ -111,7 +111,7 @@ func (s *Store) Approve(ctx context.Context, jobID uuid.UUID, planHash string, v
 			return nil
 		}
 		missing := a.Decision.Missing(run.RequestedBy, a.Votes)
-		votes := append(a.Votes, vote)
+		votes := append(slices.Clone(a.Votes), vote)
 		left := a.Decision.Missing(run.RequestedBy, votes)
 		if slices.Equal(missing, left) {
 			return countsForNothing(run, vote, left)

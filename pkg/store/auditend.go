@@ -79,6 +79,7 @@ func (s *Store) HandOut(ctx context.Context, auditID uuid.UUID, page, part int) 
 const (
 	shownFindings = 200 // new and resolved findings that a report names; the list of findings has all
 	shownTeams    = 10
+	shownRules    = 10
 	shownTrend    = 30
 )
 
@@ -324,6 +325,9 @@ func (e *ending) report(ctx context.Context) (*notice.AuditFinished, error) {
 	if err := e.kinds(ctx, r); err != nil {
 		return nil, err
 	}
+	if err := e.ignored(ctx, r); err != nil {
+		return nil, err
+	}
 	top, err := e.q.TopTeams(ctx, db.TopTeamsParams{AuditID: a.AuditID, PageSize: shownTeams})
 	if err != nil {
 		return nil, err
@@ -378,6 +382,24 @@ func (e *ending) kinds(ctx context.Context, r *notice.AuditFinished) error {
 	return nil
 }
 
+// ignored says what ignore rules hid.
+func (e *ending) ignored(ctx context.Context, r *notice.AuditFinished) error {
+	rows, err := e.q.AuditIgnored(ctx, e.audit.AuditID)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		r.Counts.Ignored += int(row.Differences)
+		if rule := ignoreRuleFrom(row.IgnoreRule); len(r.IgnoreRules) < shownRules {
+			r.IgnoreRules = append(r.IgnoreRules, notice.AuditRule{
+				RuleID: rule.ID, TeamID: rule.TeamID, Kind: string(rule.Kind), Value: rule.Value, Reason: rule.Reason, Owner: rule.Owner,
+				Until: rule.ExpiresAt, Ignored: int(row.Differences),
+			})
+		}
+	}
+	return nil
+}
+
 func items(findings []db.AuditFinding) []notice.AuditItem {
 	list := make([]notice.AuditItem, len(findings))
 	for i, f := range findings {
@@ -400,6 +422,9 @@ func summarize(a notice.AuditFinished) string {
 	c := a.Counts
 	text := fmt.Sprintf("%s: %d in sync, %d out of sync, %d unknown; %d new, %d returned, %d resolved",
 		plural(c.Teams, "team", "teams"), c.InSync, c.OutOfSync, c.Unknown, c.New, c.Reopened, c.Resolved)
+	if c.Ignored > 0 {
+		text += "; " + plural(c.Ignored, "difference", "differences") + " ignored"
+	}
 	switch a.Status {
 	case audit.Canceled:
 		return fmt.Sprintf("%s after %d of %d teams", a.ErrorMessage, c.Teams-c.Unread, c.Teams)

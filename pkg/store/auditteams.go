@@ -43,6 +43,10 @@ func (j *AuditJob) Teams(ctx context.Context) ([]AuditTeam, error) {
 	if j.Audit.Read == audit.Full {
 		freshFrom = *j.Audit.StartedAt
 	}
+	rules, err := j.rules(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
 	known, versions, err := j.store.knownTargets(ctx, slices.Compact(ids), freshFrom)
 	if err != nil {
 		return nil, err
@@ -53,6 +57,7 @@ func (j *AuditJob) Teams(ctx context.Context) ([]AuditTeam, error) {
 		t.AutoReconcile, t.Vanished = row.AutoReconcile, row.Desired == nil
 		t.Subject = audit.Subject{
 			Desired: ownership.Desired{TeamID: row.TeamID}, Link: row.LinkedTo, Listed: j.Audit.TargetsListed,
+			Ignores: rules[row.TeamID],
 		}
 		if row.Desired != nil {
 			if err := decode(row.Desired, &t.Subject.Desired); err != nil {
@@ -74,6 +79,15 @@ func (j *AuditJob) Teams(ctx context.Context) ([]AuditTeam, error) {
 	return teams, nil
 }
 
+// rules are the ignore rules that are in force for the teams.
+func (j *AuditJob) rules(ctx context.Context, rows []db.AuditTeamsRow) (map[string][]ownership.IgnoreRule, error) {
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.TeamID
+	}
+	return j.store.ignoreRulesOf(ctx, ids)
+}
+
 // AuditedTeam is what came of a team.
 type AuditedTeam struct {
 	Team     AuditTeam
@@ -82,7 +96,8 @@ type AuditedTeam struct {
 	Read     []ownership.ObservedMember // as the target gave them; nil: they were known
 	Missed   bool
 	Findings []audit.Finding
-	Run      *NewRun // to be asked for; nil: none
+	Ignored  []ownership.Ignored // what ignore rules hid
+	Run      *NewRun             // to be asked for; nil: none
 	// Of the target team, where it was read outside the target's list; Name is empty where it is listed.
 	Name, Description string
 	// Where the team could not be read. What was found of it before stays.
@@ -251,6 +266,7 @@ func (j *AuditJob) find(ctx context.Context, q *db.Queries, teams []AuditedTeam)
 	statuses := db.SetSyncStatusesParams{AuditID: j.Audit.AuditID}
 	var compared []string
 	var findings []audit.Finding
+	ignored := map[string][]ownership.Ignored{}
 	for _, t := range teams {
 		teamID := t.Team.Subject.Desired.TeamID
 		statuses.TeamIds = append(statuses.TeamIds, teamID)
@@ -258,12 +274,16 @@ func (j *AuditJob) find(ctx context.Context, q *db.Queries, teams []AuditedTeam)
 		if t.UnreadReason == "" {
 			compared = append(compared, teamID)
 			findings = append(findings, t.Findings...)
+			ignored[teamID] = t.Ignored
 		}
 	}
 	if len(statuses.TeamIds) == 0 {
 		return nil
 	}
 	if err := q.SetSyncStatuses(ctx, statuses); err != nil {
+		return err
+	}
+	if err := hide(ctx, q, ignored); err != nil {
 		return err
 	}
 	return saveFindings(ctx, q, j.Audit, compared, findings, false)
@@ -279,6 +299,7 @@ func (j *AuditJob) count(ctx context.Context, q *db.Queries, teams []AuditedTeam
 		p.Missed = append(p.Missed, t.Missed)
 		p.UnreadReasons = append(p.UnreadReasons, t.UnreadReason)
 		p.UnreadMessages = append(p.UnreadMessages, text(t.UnreadMessage))
+		p.Ignored = append(p.Ignored, countIgnored(t.Ignored))
 		if t.Read != nil {
 			reads++
 		}

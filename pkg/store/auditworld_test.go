@@ -188,7 +188,7 @@ func (w *world) compare(t *testing.T, j *store.AuditJob) (audited []store.Audite
 		}
 		a := store.AuditedTeam{
 			Team: team, Status: s.Plan.SyncStatus(), TargetID: s.TargetID, Name: s.Unlisted, Description: s.Described,
-			Read: s.Read, Missed: s.Missed, Findings: s.Findings,
+			Read: s.Read, Missed: s.Missed, Findings: s.Findings, Ignored: s.Plan.Ignored,
 		}
 		if j.Audit.Request.AutoReconcile == audit.Enforce && !s.Plan.Empty() {
 			a.Run = &store.NewRun{

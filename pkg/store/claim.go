@@ -322,6 +322,11 @@ func (c *Claim) mirror(ctx context.Context, q *db.Queries, e Ending) error {
 // mend resolves what audits found that the run has mended.
 func (c *Claim) mend(ctx context.Context, q *db.Queries, e Ending) error {
 	inSync := e.Sync == ownership.InSync
+	if e.Declared != nil && e.Sync != "" && e.Result != nil {
+		if err := hide(ctx, q, map[string][]ownership.Ignored{c.Run.TeamID: e.Result.Plan.Ignored}); err != nil {
+			return err
+		}
+	}
 	if e.Declared == nil || !inSync && len(e.Mended) == 0 {
 		return nil // what audits found is about what the source declares, not about what a request brought along
 	}

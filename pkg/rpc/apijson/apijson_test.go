@@ -19,7 +19,7 @@ func TestUnmarshal_Mismatch_IsNamedByItsWholePath(t *testing.T) {
 		`null`:                        "it must be a JSON object",
 		`{"team_id":5}`:               "team_id: must be a string, in quotes",
 		`{"teamId":5}`:                "teamId: must be a string, in quotes",
-		`{"teem_id":"a"}`:             `teem_id: there is no field "teem_id"; there are team_id, desired, source, dry_run`,
+		`{"teem_id":"a"}`:             `teem_id: there is no field "teem_id"; there are team_id, desired, source, dry_run, reason, only, exclude, override_freeze`,
 		`{"team_id":"a","team_id":1}`: "team_id: must not be given twice",
 		`{"dry_run":"yes"}`:           "dry_run: must be true or false",
 		`{"team_id":"a","desired":5}`: "desired: must be an object",

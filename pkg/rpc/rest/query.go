@@ -86,10 +86,16 @@ func queryParameters(pkg protoreflect.FullName) map[string][]string {
 }
 
 func routeOf(rule *annotations.HttpRule) (route, template string) {
-	method := http.MethodGet
-	template = rule.GetGet()
-	if template == "" {
-		method, template = http.MethodPost, rule.GetPost()
+	method := http.MethodPost
+	switch {
+	case rule.GetGet() != "":
+		method, template = http.MethodGet, rule.GetGet()
+	case rule.GetPut() != "":
+		method, template = http.MethodPut, rule.GetPut()
+	case rule.GetDelete() != "":
+		method, template = http.MethodDelete, rule.GetDelete()
+	default:
+		template = rule.GetPost()
 	}
 	// The gateway prints a variable with what it matches.
 	return method + " " + regexp.MustCompile(`\{(\w+)\}`).ReplaceAllString(template, "{$1=*}"), template

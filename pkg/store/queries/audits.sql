@@ -292,11 +292,11 @@ ORDER BY audit_teams.team_id;
 -- name: SettleAuditTeams :execrows
 UPDATE audit_teams SET
     status = settled.status, target_id = settled.target_id, missed = settled.missed,
-    unread_reason = settled.unread_reason, unread_message = settled.unread_message
+    unread_reason = settled.unread_reason, unread_message = settled.unread_message, ignored = settled.ignored
 FROM (
     SELECT unnest(@team_ids::text[]) AS team_id, unnest(@statuses::text[]) AS status, unnest(@target_ids::text[]) AS target_id,
         unnest(@missed::boolean[]) AS missed, unnest(@unread_reasons::text[]) AS unread_reason,
-        unnest(@unread_messages::text[]) AS unread_message
+        unnest(@unread_messages::text[]) AS unread_message, unnest(@ignored::jsonb[]) AS ignored
 ) AS settled
 WHERE audit_teams.audit_id = @audit_id AND audit_teams.team_id = settled.team_id AND audit_teams.status IS NULL;
 

@@ -48,6 +48,13 @@ func Make(a *nthlayerv1.Audit, before []*nthlayerv1.Audit, findings []*nthlayerv
 	for _, t := range a.GetTopTeams() {
 		n.TopTeams = append(n.TopTeams, notice.AuditTeam{TeamID: t.GetTeamId(), Name: t.GetName(), Open: int(t.GetOpen())})
 	}
+	for _, r := range a.GetIgnoreRules() {
+		rule := r.GetRule()
+		n.IgnoreRules = append(n.IgnoreRules, notice.AuditRule{
+			RuleID: rule.GetRuleId(), TeamID: rule.GetTeamId(), Kind: rule.GetKind(), Value: rule.GetValue(), Reason: rule.GetReason(),
+			Owner: rule.GetOwner(), Until: rule.GetExpiresAt().AsTime(), Ignored: int(r.GetIgnored()),
+		})
+	}
 	for _, u := range a.GetUnread() {
 		n.Unread = append(n.Unread, notice.AuditUnread{Reason: u.GetReason(), Message: u.GetMessage(), Teams: int(u.GetTeams())})
 	}
@@ -151,6 +158,6 @@ func counts(c *nthlayerv1.AuditCounts) notice.AuditCounts {
 	return notice.AuditCounts{
 		Teams: int(c.GetTeams()), InSync: int(c.GetInSync()), OutOfSync: int(c.GetOutOfSync()), Unknown: int(c.GetUnknown()), Unread: int(c.GetUnread()),
 		Open: int(c.GetOpen()), Acknowledged: int(c.GetAcknowledged()), New: int(c.GetNew()), Reopened: int(c.GetReopened()),
-		Resolved: int(c.GetResolved()), Missed: int(c.GetMissed()),
+		Resolved: int(c.GetResolved()), Missed: int(c.GetMissed()), Ignored: int(c.GetIgnored()),
 	}
 }

@@ -26,13 +26,16 @@ func anAudit() *nthlayerv1.Audit {
 		CreatedAt: at(0), StartedAt: at(1), FinishedAt: at(10), RunsStarted: 2,
 		Progress: &nthlayerv1.AuditProgress{CortexCalls: 3, PagerdutyCalls: 9},
 		Counts: &nthlayerv1.AuditCounts{
-			Teams: 10, InSync: 1, OutOfSync: 2, Unknown: 3, Unread: 4, Open: 5, Acknowledged: 6, New: 7, Reopened: 8, Resolved: 9, Missed: 11,
+			Teams: 10, InSync: 1, OutOfSync: 2, Unknown: 3, Unread: 4, Open: 5, Acknowledged: 6, New: 7, Reopened: 8, Resolved: 9, Missed: 11, Ignored: 12,
 		},
 		Previous: &nthlayerv1.AuditCounts{Teams: 12},
 		Kinds:    []*nthlayerv1.AuditKindCount{{Kind: "add_member", Open: 1, Acknowledged: 2, New: 3, Resolved: 4}},
 		TopTeams: []*nthlayerv1.AuditTeamCount{{TeamId: "storage", Name: "Storage", Open: 5}},
 		Unread:   []*nthlayerv1.AuditUnread{{Reason: "PAGERDUTY_UNAVAILABLE", Message: "away", Teams: 4}},
 		Error:    &nthlayerv1.RunError{Reason: "X", Message: "why"},
+		IgnoreRules: []*nthlayerv1.AuditIgnoreRule{{Ignored: 12, Rule: &nthlayerv1.IgnoreRule{
+			RuleId: "r", TeamId: "labs", Kind: "role", Value: "observer", Reason: "by hand", Owner: "sre", ExpiresAt: at(20),
+		}}},
 	}
 }
 
@@ -46,13 +49,16 @@ func TestMake_Audit_IsTheNoticeOfIt(t *testing.T) {
 		AuditID: "a2", ScheduleID: "nightly", RequestedBy: "schedule", Status: "incomplete", Summary: "3 teams", Read: "full", ReadReason: "it was asked for",
 		StartedAt: at(1).AsTime(), FinishedAt: at(10).AsTime(),
 		Counts: notice.AuditCounts{
-			Teams: 10, InSync: 1, OutOfSync: 2, Unknown: 3, Unread: 4, Open: 5, Acknowledged: 6, New: 7, Reopened: 8, Resolved: 9, Missed: 11,
+			Teams: 10, InSync: 1, OutOfSync: 2, Unknown: 3, Unread: 4, Open: 5, Acknowledged: 6, New: 7, Reopened: 8, Resolved: 9, Missed: 11, Ignored: 12,
 		},
 		Previous: &notice.AuditCounts{Teams: 12},
 		Calls:    notice.AuditCalls{Cortex: 3, PagerDuty: 9},
 		Kinds:    []notice.AuditKind{{Kind: "add_member", Open: 1, Acknowledged: 2, New: 3, Resolved: 4}},
 		TopTeams: []notice.AuditTeam{{TeamID: "storage", Name: "Storage", Open: 5}},
 		Unread:   []notice.AuditUnread{{Reason: "PAGERDUTY_UNAVAILABLE", Message: "away", Teams: 4}},
+		IgnoreRules: []notice.AuditRule{{
+			RuleID: "r", TeamID: "labs", Kind: "role", Value: "observer", Reason: "by hand", Owner: "sre", Until: at(20).AsTime(), Ignored: 12,
+		}},
 		Trend: []notice.AuditPoint{
 			{At: at(-20).AsTime()},
 			{At: at(-10).AsTime(), InSync: 4, OutOfSync: 3, Unknown: 2, Open: 1},

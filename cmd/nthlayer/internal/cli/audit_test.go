@@ -28,7 +28,9 @@ type fleet struct {
 	nthlayerv1.UnimplementedAuditServiceServer
 	nthlayerv1.UnimplementedScheduleServiceServer
 	nthlayerv1.UnimplementedTeamServiceServer
+	nthlayerv1.UnimplementedIgnoreServiceServer
 
+	rules     []*nthlayerv1.IgnoreRule
 	audits    []*nthlayerv1.Audit // the newest first
 	findings  []*nthlayerv1.AuditFinding
 	schedules []*nthlayerv1.Schedule
@@ -49,6 +51,9 @@ type fleet struct {
 	filter  *nthlayerv1.ListAuditFindingsRequest
 	mode    *nthlayerv1.SetTeamAutoReconcileRequest
 	watched int
+	listed  *nthlayerv1.ListIgnoreRulesRequest
+	ignored *nthlayerv1.CreateIgnoreRuleRequest
+	removed *nthlayerv1.DeleteIgnoreRuleRequest
 }
 
 // answer is what was asked for, or the refusal.
@@ -227,6 +232,7 @@ func (f *fleet) commandUntil(ctx context.Context, t *testing.T, args ...string) 
 	nthlayerv1.RegisterAuditServiceServer(server, f)
 	nthlayerv1.RegisterScheduleServiceServer(server, f)
 	nthlayerv1.RegisterTeamServiceServer(server, f)
+	nthlayerv1.RegisterIgnoreServiceServer(server, f)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -50,6 +50,7 @@ its _TOKEN or _TOKEN_FILE), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAY
 	cmd.Flags().IntVar(&cfg.PortBase, "port-base", 0, "first of the ports to use, one after the other; 0 takes free ones")
 	cmd.Flags().StringVar(&cfg.OrgFile, "org", "", "JSON `file` with the organisation the simulators start with (default: an example)")
 	cmd.Flags().IntVar(&cfg.Workers, "workers", 1, fmt.Sprintf("reconcile-worker processes, 1 to %d", maxWorkers))
+	cmd.AddCommand(a.devToken())
 	must(cmd.MarkFlagDirname("state-dir"))
 	must(cmd.MarkFlagFilename("org", "json"))
 	beforeRun(cmd, func() error {
@@ -58,6 +59,35 @@ its _TOKEN or _TOKEN_FILE), NTHLAYER_SQS_ENDPOINT, NTHLAYER_DATABASE_URL, NTHLAY
 		}
 		return nil
 	})
+	return cmd
+}
+
+func (a *app) devToken() *cobra.Command {
+	var stateDir string
+	var roles []string
+	cmd := &cobra.Command{
+		Use:   "token SUBJECT",
+		Short: "Make a token of the running system for somebody else",
+		Long: `Make a token of the system that runs on this machine, for another principal than its own: to see what a role may do, or to
+approve what somebody else asked for.`,
+		Example: `  NTHLAYER_TOKEN=$(nthlayer dev token bob --role approver) nthlayer run approve 0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e`,
+		Args:    one("the principal's name"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			scopes := make([]string, len(roles))
+			for i, role := range roles {
+				scopes[i] = "nthlayer/" + role
+			}
+			token, err := system.IssueToken(stateDir, args[0], scopes...)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.Out, token)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&stateDir, "state-dir", connection.DevDir, "`directory` of the running system")
+	cmd.Flags().StringSliceVar(&roles, "role", nil, "roles or actions that the token grants, such as viewer, operator, approver or teams.reconcile; none: only what is bound to the subject")
+	must(cmd.MarkFlagDirname("state-dir"))
 	return cmd
 }
 

@@ -123,6 +123,15 @@ func writeAuditTables(w io.Writer, a *nthlayerv1.Audit, all bool) error {
 		}
 		tables = append(tables, t)
 	}
+	if ignored := a.GetIgnoreRules(); len(ignored) > 0 {
+		t := table{headings: []string{"IGNORED", "WHAT", "OF", "UNTIL", "OWNER", "REASON"}}
+		for _, i := range ignored {
+			r := i.GetRule()
+			t.add(number(i.GetIgnored()), text(r.GetKind()+" "+r.GetValue()), text(fleetOr(r.GetTeamId())), text(date(r.GetExpiresAt())),
+				text(r.GetOwner()), text(r.GetReason()))
+		}
+		tables = append(tables, t)
+	}
 	for _, t := range tables {
 		fmt.Fprintln(w)
 		if err := t.write(w); err != nil {
@@ -153,6 +162,9 @@ func countsTable(c, before *nthlayerv1.AuditCounts) table {
 	row("returned", (*nthlayerv1.AuditCounts).GetReopened)
 	row("resolved", (*nthlayerv1.AuditCounts).GetResolved)
 	row("missed before", (*nthlayerv1.AuditCounts).GetMissed)
+	if c.GetIgnored() > 0 || before.GetIgnored() > 0 {
+		row("ignored", (*nthlayerv1.AuditCounts).GetIgnored)
+	}
 	if before == nil {
 		t.drop("BEFORE")
 	}

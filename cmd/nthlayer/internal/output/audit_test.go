@@ -30,6 +30,17 @@ func anAudit() *nthlayerv1.Audit {
 	}
 }
 
+// ended is an audit in which a rule hid something.
+func ended() *nthlayerv1.Audit {
+	return &nthlayerv1.Audit{
+		AuditId: id, RequestedBy: "ada", Status: "succeeded", CreatedAt: ago(time.Hour), StartedAt: ago(time.Hour), FinishedAt: ago(59 * time.Minute),
+		Counts: &nthlayerv1.AuditCounts{Teams: 1, InSync: 1, Ignored: 2}, Summary: "1 team: 1 in sync; 2 differences ignored",
+		IgnoreRules: []*nthlayerv1.AuditIgnoreRule{{Ignored: 2, Rule: &nthlayerv1.IgnoreRule{
+			RuleId: id, Kind: "role", Value: "observer", Reason: "kept\nby hand", Owner: "sre@example.org", ExpiresAt: ago(-24 * time.Hour),
+		}}},
+	}
+}
+
 func aFinding() *nthlayerv1.AuditFinding {
 	return &nthlayerv1.AuditFinding{
 		FindingId: id, TeamId: "storage", Kind: "remove_member", Category: "drift", EntityRef: "person:ada@example.org", Status: "resolved",
@@ -49,7 +60,9 @@ func TestShowAudits_WritesWhatPeopleRead(t *testing.T) {
 		AuditId: id, Status: "failed", RequestedBy: "ada", CreatedAt: ago(time.Minute), Counts: &nthlayerv1.AuditCounts{Teams: 1, Unknown: 1, Unread: 1},
 		Error: &nthlayerv1.RunError{Message: "Cortex is away"},
 	}
+	ignored := ended()
 	for name, show := range map[string]func(*bytes.Buffer) error{
+		"audit_ignored": func(b *bytes.Buffer) error { return output.ShowAudit(b, now, ignored) },
 		"audits": func(b *bytes.Buffer) error {
 			return output.ShowAudits(b, now, []*nthlayerv1.Audit{queued, underWay, anAudit()})
 		},

@@ -88,17 +88,49 @@ func TestShow_WritesWhatPeopleRead(t *testing.T) {
 		TeamId: "storage", Name: "Storage", SyncStatus: "out_of_sync", SyncStatusSince: ago(3 * time.Hour), MemberCount: 2, Link: link,
 		Members: []*nthlayerv1.TeamMember{{Email: "ada@example.org", Name: "Ada", Role: "manager"}, {Email: "ben@example.org", Role: "responder"}},
 	}
+	ignoring := &nthlayerv1.IgnoreRule{
+		RuleId: "0198f2c4", TeamId: "storage", Kind: "person", Value: "ben@example.org", Reason: "on loan", Owner: "sre@example.org", Status: "active",
+		ExpiresAt: timestamppb.New(time.Date(2027, 2, 1, 0, 0, 0, 0, time.Local)), CreatedBy: "ada",
+	}
+	fleets := &nthlayerv1.IgnoreRule{
+		RuleId: "0198f2c5", Kind: "role", Value: "observer", Reason: "kept by hand", Owner: "sre", Status: "expired", ExpiresAt: ago(time.Hour), CreatedBy: "ben",
+	}
+	partly := &nthlayerv1.Team{TeamId: "storage", SyncStatus: "in_sync", IgnoreRules: []*nthlayerv1.IgnoreRule{ignoring, fleets}}
+	ignored := aRun(t)
+	ignored.Findings = append(ignored.Findings,
+		&nthlayerv1.Finding{
+			Seq: 8, TeamId: "storage", EntityRef: "person:ben@example.org", Action: "remove_member", Outcome: "ignored", Actor: "ada", RecordedAt: ago(time.Minute),
+			Before: object(t, map[string]any{"role": "observer"}), Message: "ignored until 2027-01-31: on loan (rule 0198f2c4, ask sre@example.org)",
+		},
+		&nthlayerv1.Finding{
+			Seq: 9, TeamId: "storage", EntityRef: "person:cleo@example.org", Action: "user_not_found", Outcome: "ignored", Actor: "ada", RecordedAt: ago(time.Minute),
+			Message: "ignored until 2027-01-31: a guest (rule 0198f2c5, ask sre@example.org); has no account",
+		},
+	)
+	ignoredPlan := &nthlayerv1.Plan{TeamId: "storage", TargetTeamId: "PT", SyncStatus: "in_sync", Unchanged: 1, Ignored: []*nthlayerv1.IgnoredChange{
+		{Change: aPlan(t).Changes[3], RuleId: "0198f2c4", Reason: "on loan", Owner: "sre@example.org", ExpiresAt: ignoring.ExpiresAt},
+		{Issue: aPlan(t).Issues[0], RuleId: "0198f2c5", Reason: "a guest", Owner: "sre", ExpiresAt: ignoring.ExpiresAt},
+	}}
 	nasty := &nthlayerv1.Team{TeamId: "evil", Name: "a\x1b[2Jb\nc", SyncStatus: "unknown"}
 	for name, show := range map[string]func(*bytes.Buffer) error{
 		"plan": func(b *bytes.Buffer) error { return output.ShowPlan(b, aPlan(t)) },
 		"plan_in_sync": func(b *bytes.Buffer) error {
 			return output.ShowPlan(b, &nthlayerv1.Plan{TeamId: "storage", TargetTeamId: "PT", SyncStatus: "in_sync", Unchanged: 1})
 		},
-		"teams":    func(b *bytes.Buffer) error { return output.ShowTeams(b, now, []*nthlayerv1.Team{team, nasty}) },
-		"no_teams": func(b *bytes.Buffer) error { return output.ShowTeams(b, now, nil) },
-		"team":     func(b *bytes.Buffer) error { return output.ShowTeam(b, now, team) },
-		"runs":     func(b *bytes.Buffer) error { return output.ShowRuns(b, now, []*nthlayerv1.Run{aRun(t)}) },
-		"run":      func(b *bytes.Buffer) error { return output.ShowRun(b, now, aRun(t)) },
+		"plan_ignored": func(b *bytes.Buffer) error { return output.ShowPlan(b, ignoredPlan) },
+		"run_ignored":  func(b *bytes.Buffer) error { return output.ShowRun(b, now, ignored) },
+		"team_ignored": func(b *bytes.Buffer) error { return output.ShowTeam(b, now, partly) },
+		"ignore_rules": func(b *bytes.Buffer) error {
+			return output.ShowIgnoreRules(b, []*nthlayerv1.IgnoreRule{ignoring, fleets})
+		},
+		"no_ignore_rules":   func(b *bytes.Buffer) error { return output.ShowIgnoreRules(b, nil) },
+		"ignore_rule":       func(b *bytes.Buffer) error { return output.ShowIgnoreRule(b, ignoring) },
+		"ignore_rule_fleet": func(b *bytes.Buffer) error { return output.ShowIgnoreRule(b, fleets) },
+		"teams":             func(b *bytes.Buffer) error { return output.ShowTeams(b, now, []*nthlayerv1.Team{team, nasty}) },
+		"no_teams":          func(b *bytes.Buffer) error { return output.ShowTeams(b, now, nil) },
+		"team":              func(b *bytes.Buffer) error { return output.ShowTeam(b, now, team) },
+		"runs":              func(b *bytes.Buffer) error { return output.ShowRuns(b, now, []*nthlayerv1.Run{aRun(t)}) },
+		"run":               func(b *bytes.Buffer) error { return output.ShowRun(b, now, aRun(t)) },
 		"deliveries": func(b *bytes.Buffer) error {
 			return output.ShowDeliveries(b, now, []*nthlayerv1.Delivery{{
 				DeliveryKey: "k1", Medium: "slack", Channel: "#ownership", Status: "failed", Attempts: 3, CreatedAt: ago(50 * time.Hour),

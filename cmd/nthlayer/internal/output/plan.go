@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
 
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
@@ -47,6 +48,7 @@ func ShowPlan(w io.Writer, p *nthlayerv1.Plan) error {
 			writeIssue(&b, i)
 		}
 	}
+	writeIgnored(&b, p.GetIgnored())
 	writeDecision(&b, p.GetDecision())
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -124,6 +126,22 @@ func writeIssue(b *strings.Builder, i *nthlayerv1.Issue) {
 		note = faint.Render(" (nobody is removed while this stands)")
 	}
 	fmt.Fprintf(b, "  %s %s: %s%s\n", caution.Render(mark), person(i.GetEntityRef()), clean(i.GetMessage()), note)
+}
+
+// writeIgnored says what ignore rules hide, and until when.
+func writeIgnored(b *strings.Builder, ignored []*nthlayerv1.IgnoredChange) {
+	if len(ignored) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", bold.Render("Ignored"))
+	for _, i := range ignored {
+		what := "  ! " + person(i.GetIssue().GetEntityRef()) + ": " + clean(i.GetIssue().GetMessage())
+		if i.GetChange() != nil {
+			what = "  " + ansi.Strip(diffLine(i.GetChange(), 0))
+		}
+		fmt.Fprintf(b, "%s\n    %s\n", faint.Render(what), faint.Render(fmt.Sprintf("until %s: %s (rule %s, ask %s)",
+			date(i.GetExpiresAt()), clean(i.GetReason()), clean(i.GetRuleId()), clean(i.GetOwner()))))
+	}
 }
 
 func writeDecision(b *strings.Builder, d *nthlayerv1.Decision) {

@@ -139,8 +139,16 @@ func ShowFindings(w io.Writer, now time.Time, findings []*nthlayerv1.Finding) er
 	return t.write(w)
 }
 
-// change is what a finding changed, or its message where it changed nothing.
+// change is what a finding changed, or its message where it changed nothing; of what is ignored it says why.
 func change(f *nthlayerv1.Finding) string {
+	changed := difference(f)
+	if message := clean(f.GetMessage()); f.GetOutcome() == "ignored" && changed != message {
+		return changed + "; " + message
+	}
+	return changed
+}
+
+func difference(f *nthlayerv1.Finding) string {
 	before, after := fields(f.GetBefore().AsMap()), fields(f.GetAfter().AsMap())
 	switch f.GetAction() {
 	case "add_member":

@@ -62,6 +62,10 @@ func ShowTeam(w io.Writer, now time.Time, team *nthlayerv1.Team) error {
 	if team.GetSourceReadAt() != nil {
 		line("read", ago(now, team.GetSourceReadAt().AsTime()))
 	}
+	for _, r := range team.GetIgnoreRules() {
+		line("ignored", fmt.Sprintf("%s %s until %s: %s%s", clean(r.GetKind()), clean(r.GetValue()), date(r.GetExpiresAt()), clean(r.GetReason()),
+			faint.Render(fmt.Sprintf(" (rule %s of %s, ask %s)", clean(r.GetRuleId()), fleetOr(clean(r.GetTeamId())), clean(r.GetOwner())))))
+	}
 	if _, err := io.WriteString(w, b.String()); err != nil || len(team.GetMembers()) == 0 {
 		return err
 	}

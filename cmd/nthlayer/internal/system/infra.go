@@ -6,12 +6,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -129,7 +131,7 @@ func (s *System) serveSQS(l net.Listener) string {
 // startIssuer runs the issuer of tokens. Its key is kept, so a token stays good when the system is started again under
 // the same address.
 func (s *System) startIssuer(ctx context.Context, ports *ports) error {
-	key, err := s.issuerKey()
+	key, err := issuerKey(s.cfg.StateDir)
 	if err != nil {
 		return err
 	}
@@ -147,8 +149,30 @@ func (s *System) startIssuer(ctx context.Context, ports *ports) error {
 	return err
 }
 
-func (s *System) issuerKey() (*ecdsa.PrivateKey, error) {
-	path := s.path("issuer-key.pem")
+// IssueToken makes a token of the system that runs in a state directory, for somebody else than its own user: to see what
+// another role may do.
+func IssueToken(stateDir, subject string, scopes ...string) (string, error) {
+	content, err := os.ReadFile(InfoFile(stateDir))
+	if err != nil {
+		return "", fmt.Errorf("no system runs in %s: %w", stateDir, err)
+	}
+	var info Info
+	if err := json.Unmarshal(content, &info); err != nil {
+		return "", fmt.Errorf("read %s: %w", InfoFile(stateDir), err)
+	}
+	key, err := issuerKey(stateDir)
+	if err != nil {
+		return "", err
+	}
+	tokens, err := issuer.New(issuer.Config{URL: info.Issuer, Audience: audience, Key: key})
+	if err != nil {
+		return "", err
+	}
+	return tokens.Token(subject, scopes, tokenLifetime)
+}
+
+func issuerKey(stateDir string) (*ecdsa.PrivateKey, error) {
+	path := filepath.Join(stateDir, "issuer-key.pem")
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -1257,11 +1257,11 @@ func (q *Queries) SetSyncStatuses(ctx context.Context, arg SetSyncStatusesParams
 const settleAuditTeams = `-- name: SettleAuditTeams :execrows
 UPDATE audit_teams SET
     status = settled.status, target_id = settled.target_id, missed = settled.missed,
-    unread_reason = settled.unread_reason, unread_message = settled.unread_message
+    unread_reason = settled.unread_reason, unread_message = settled.unread_message, ignored = settled.ignored
 FROM (
     SELECT unnest($2::text[]) AS team_id, unnest($3::text[]) AS status, unnest($4::text[]) AS target_id,
         unnest($5::boolean[]) AS missed, unnest($6::text[]) AS unread_reason,
-        unnest($7::text[]) AS unread_message
+        unnest($7::text[]) AS unread_message, unnest($8::jsonb[]) AS ignored
 ) AS settled
 WHERE audit_teams.audit_id = $1 AND audit_teams.team_id = settled.team_id AND audit_teams.status IS NULL
 `
@@ -1274,6 +1274,7 @@ type SettleAuditTeamsParams struct {
 	Missed         []bool
 	UnreadReasons  []string
 	UnreadMessages []string
+	Ignored        []json.RawMessage
 }
 
 func (q *Queries) SettleAuditTeams(ctx context.Context, arg SettleAuditTeamsParams) (int64, error) {
@@ -1285,6 +1286,7 @@ func (q *Queries) SettleAuditTeams(ctx context.Context, arg SettleAuditTeamsPara
 		arg.Missed,
 		arg.UnreadReasons,
 		arg.UnreadMessages,
+		arg.Ignored,
 	)
 	if err != nil {
 		return 0, err

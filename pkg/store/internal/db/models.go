@@ -105,6 +105,7 @@ type AuditTeam struct {
 	Missed        bool
 	UnreadReason  string
 	UnreadMessage string
+	Ignored       json.RawMessage
 }
 
 type Change struct {
@@ -192,6 +193,22 @@ type IdempotencyKey struct {
 	JobID       uuid.UUID
 	CreatedAt   time.Time
 	LastUsedAt  time.Time
+}
+
+type IgnoreRule struct {
+	RuleID    uuid.UUID
+	TeamID    string
+	Kind      string
+	Value     string
+	ValueKey  string
+	Reason    string
+	Owner     string
+	CreatedAt time.Time
+	CreatedBy string
+	ExpiresAt time.Time
+	DeletedAt *time.Time
+	DeletedBy string
+	Replaced  bool
 }
 
 type Lease struct {

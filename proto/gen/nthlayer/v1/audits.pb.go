@@ -493,7 +493,9 @@ type Audit struct {
 	// Why the audit failed.
 	Error *RunError `protobuf:"bytes,21,opt,name=error,proto3" json:"error,omitempty"`
 	// Runs that were asked for to mend what was found.
-	RunsStarted   int32 `protobuf:"varint,22,opt,name=runs_started,json=runsStarted,proto3" json:"runs_started,omitempty"`
+	RunsStarted int32 `protobuf:"varint,22,opt,name=runs_started,json=runsStarted,proto3" json:"runs_started,omitempty"`
+	// The ignore rules that hid something, the one that hid the most first; no more than ten.
+	IgnoreRules   []*AuditIgnoreRule `protobuf:"bytes,23,rep,name=ignore_rules,json=ignoreRules,proto3" json:"ignore_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +684,13 @@ func (x *Audit) GetRunsStarted() int32 {
 	return 0
 }
 
+func (x *Audit) GetIgnoreRules() []*AuditIgnoreRule {
+	if x != nil {
+		return x.IgnoreRules
+	}
+	return nil
+}
+
 // AuditProgress is how far an audit is.
 type AuditProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -806,7 +815,9 @@ type AuditCounts struct {
 	Reopened int32 `protobuf:"varint,9,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	Resolved int32 `protobuf:"varint,10,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	// Teams that a full read found other than the increments before it had them.
-	Missed        int32 `protobuf:"varint,11,opt,name=missed,proto3" json:"missed,omitempty"`
+	Missed int32 `protobuf:"varint,11,opt,name=missed,proto3" json:"missed,omitempty"`
+	// Differences that ignore rules hid.
+	Ignored       int32 `protobuf:"varint,12,opt,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -914,6 +925,13 @@ func (x *AuditCounts) GetResolved() int32 {
 func (x *AuditCounts) GetMissed() int32 {
 	if x != nil {
 		return x.Missed
+	}
+	return 0
+}
+
+func (x *AuditCounts) GetIgnored() int32 {
+	if x != nil {
+		return x.Ignored
 	}
 	return 0
 }
@@ -1054,6 +1072,59 @@ func (x *AuditTeamCount) GetOpen() int32 {
 	return 0
 }
 
+// AuditIgnoreRule is an ignore rule as it was at the audit, with how many differences it hid.
+type AuditIgnoreRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *IgnoreRule            `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Ignored       int32                  `protobuf:"varint,2,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditIgnoreRule) Reset() {
+	*x = AuditIgnoreRule{}
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditIgnoreRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditIgnoreRule) ProtoMessage() {}
+
+func (x *AuditIgnoreRule) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditIgnoreRule.ProtoReflect.Descriptor instead.
+func (*AuditIgnoreRule) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AuditIgnoreRule) GetRule() *IgnoreRule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *AuditIgnoreRule) GetIgnored() int32 {
+	if x != nil {
+		return x.Ignored
+	}
+	return 0
+}
+
 type AuditUnread struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A stable word, for example PAGERDUTY_UNAVAILABLE.
@@ -1066,7 +1137,7 @@ type AuditUnread struct {
 
 func (x *AuditUnread) Reset() {
 	*x = AuditUnread{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[13]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1149,7 @@ func (x *AuditUnread) String() string {
 func (*AuditUnread) ProtoMessage() {}
 
 func (x *AuditUnread) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[13]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1162,7 @@ func (x *AuditUnread) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditUnread.ProtoReflect.Descriptor instead.
 func (*AuditUnread) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{13}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditUnread) GetReason() string {
@@ -1135,7 +1206,7 @@ type ListAuditFindingsRequest struct {
 
 func (x *ListAuditFindingsRequest) Reset() {
 	*x = ListAuditFindingsRequest{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[14]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1218,7 @@ func (x *ListAuditFindingsRequest) String() string {
 func (*ListAuditFindingsRequest) ProtoMessage() {}
 
 func (x *ListAuditFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[14]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1231,7 @@ func (x *ListAuditFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{14}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListAuditFindingsRequest) GetPageSize() int32 {
@@ -1216,7 +1287,7 @@ type ListAuditFindingsResponse struct {
 
 func (x *ListAuditFindingsResponse) Reset() {
 	*x = ListAuditFindingsResponse{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[15]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1299,7 @@ func (x *ListAuditFindingsResponse) String() string {
 func (*ListAuditFindingsResponse) ProtoMessage() {}
 
 func (x *ListAuditFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[15]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1312,7 @@ func (x *ListAuditFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{15}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListAuditFindingsResponse) GetFindings() []*AuditFinding {
@@ -1267,7 +1338,7 @@ type GetAuditFindingRequest struct {
 
 func (x *GetAuditFindingRequest) Reset() {
 	*x = GetAuditFindingRequest{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[16]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1350,7 @@ func (x *GetAuditFindingRequest) String() string {
 func (*GetAuditFindingRequest) ProtoMessage() {}
 
 func (x *GetAuditFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[16]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1363,7 @@ func (x *GetAuditFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuditFindingRequest.ProtoReflect.Descriptor instead.
 func (*GetAuditFindingRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{16}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetAuditFindingRequest) GetFindingId() string {
@@ -1315,7 +1386,7 @@ type AcknowledgeAuditFindingRequest struct {
 
 func (x *AcknowledgeAuditFindingRequest) Reset() {
 	*x = AcknowledgeAuditFindingRequest{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[17]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1398,7 @@ func (x *AcknowledgeAuditFindingRequest) String() string {
 func (*AcknowledgeAuditFindingRequest) ProtoMessage() {}
 
 func (x *AcknowledgeAuditFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[17]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1411,7 @@ func (x *AcknowledgeAuditFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeAuditFindingRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeAuditFindingRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{17}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AcknowledgeAuditFindingRequest) GetFindingId() string {
@@ -1373,7 +1444,7 @@ type ReopenAuditFindingRequest struct {
 
 func (x *ReopenAuditFindingRequest) Reset() {
 	*x = ReopenAuditFindingRequest{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[18]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1456,7 @@ func (x *ReopenAuditFindingRequest) String() string {
 func (*ReopenAuditFindingRequest) ProtoMessage() {}
 
 func (x *ReopenAuditFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[18]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1469,7 @@ func (x *ReopenAuditFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReopenAuditFindingRequest.ProtoReflect.Descriptor instead.
 func (*ReopenAuditFindingRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{18}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReopenAuditFindingRequest) GetFindingId() string {
@@ -1436,7 +1507,8 @@ type AuditFinding struct {
 	AcknowledgeReason string                 `protobuf:"bytes,15,opt,name=acknowledge_reason,json=acknowledgeReason,proto3" json:"acknowledge_reason,omitempty"`
 	AcknowledgedUntil *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=acknowledged_until,json=acknowledgedUntil,proto3" json:"acknowledged_until,omitempty"`
 	ResolvedAt        *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=resolved_at,json=resolvedAt,proto3" json:"resolved_at,omitempty"`
-	// The run that mended it, or the audit that saw it gone: "run:<job_id>" or "audit:<audit_id>".
+	// The run that mended it, the audit that saw it gone, or the rule that hides it: "run:<job_id>", "audit:<audit_id>" or
+	// "ignore:<rule_id>".
 	ResolvedBy string `protobuf:"bytes,18,opt,name=resolved_by,json=resolvedBy,proto3" json:"resolved_by,omitempty"`
 	// Who changed the target so, where the target's records say: a name or a key, the way, and when.
 	ChangedBy     string                 `protobuf:"bytes,19,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
@@ -1447,7 +1519,7 @@ type AuditFinding struct {
 
 func (x *AuditFinding) Reset() {
 	*x = AuditFinding{}
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[19]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1531,7 @@ func (x *AuditFinding) String() string {
 func (*AuditFinding) ProtoMessage() {}
 
 func (x *AuditFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_audits_proto_msgTypes[19]
+	mi := &file_nthlayer_v1_audits_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1544,7 @@ func (x *AuditFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditFinding.ProtoReflect.Descriptor instead.
 func (*AuditFinding) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{19}
+	return file_nthlayer_v1_audits_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AuditFinding) GetFindingId() string {
@@ -1619,7 +1691,7 @@ var File_nthlayer_v1_audits_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_audits_proto_rawDesc = "" +
 	"\n" +
-	"\x18nthlayer/v1/audits.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x16nthlayer/v1/runs.proto\"\x94\x01\n" +
+	"\x18nthlayer/v1/audits.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x19nthlayer/v1/ignores.proto\x1a\x16nthlayer/v1/runs.proto\"\x94\x01\n" +
 	"\n" +
 	"AuditScope\x12B\n" +
 	"\ainclude\x18\x01 \x03(\tB(\xbaH%\x92\x01\"\x10d\"\x1er\x1c2\x1a^[A-Za-z0-9._/*?-]{1,128}$R\ainclude\x12B\n" +
@@ -1648,7 +1720,7 @@ const file_nthlayer_v1_audits_proto_rawDesc = "" +
 	"\x11WatchAuditRequest\x12#\n" +
 	"\baudit_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\aauditId\"9\n" +
 	"\x12CancelAuditRequest\x12#\n" +
-	"\baudit_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\aauditId\"\xae\a\n" +
+	"\baudit_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\aauditId\"\xef\a\n" +
 	"\x05Audit\x12\x19\n" +
 	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12\x1f\n" +
 	"\vschedule_id\x18\x02 \x01(\tR\n" +
@@ -1677,7 +1749,8 @@ const file_nthlayer_v1_audits_proto_rawDesc = "" +
 	"\x06unread\x18\x13 \x03(\v2\x18.nthlayer.v1.AuditUnreadR\x06unread\x12\x18\n" +
 	"\asummary\x18\x14 \x01(\tR\asummary\x12+\n" +
 	"\x05error\x18\x15 \x01(\v2\x15.nthlayer.v1.RunErrorR\x05error\x12!\n" +
-	"\fruns_started\x18\x16 \x01(\x05R\vrunsStarted\"\xa6\x02\n" +
+	"\fruns_started\x18\x16 \x01(\x05R\vrunsStarted\x12?\n" +
+	"\fignore_rules\x18\x17 \x03(\v2\x1c.nthlayer.v1.AuditIgnoreRuleR\vignoreRules\"\xa6\x02\n" +
 	"\rAuditProgress\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1f\n" +
 	"\vteams_total\x18\x02 \x01(\x05R\n" +
@@ -1690,7 +1763,7 @@ const file_nthlayer_v1_audits_proto_rawDesc = "" +
 	"reads_done\x18\x05 \x01(\x05R\treadsDone\x12!\n" +
 	"\fcortex_calls\x18\x06 \x01(\x05R\vcortexCalls\x12'\n" +
 	"\x0fpagerduty_calls\x18\a \x01(\x05R\x0epagerdutyCalls\x123\n" +
-	"\adone_by\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06doneBy\"\xa8\x02\n" +
+	"\adone_by\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x06doneBy\"\xc2\x02\n" +
 	"\vAuditCounts\x12\x14\n" +
 	"\x05teams\x18\x01 \x01(\x05R\x05teams\x12\x17\n" +
 	"\ain_sync\x18\x02 \x01(\x05R\x06inSync\x12\x1e\n" +
@@ -1703,7 +1776,8 @@ const file_nthlayer_v1_audits_proto_rawDesc = "" +
 	"\breopened\x18\t \x01(\x05R\breopened\x12\x1a\n" +
 	"\bresolved\x18\n" +
 	" \x01(\x05R\bresolved\x12\x16\n" +
-	"\x06missed\x18\v \x01(\x05R\x06missed\"\x8a\x01\n" +
+	"\x06missed\x18\v \x01(\x05R\x06missed\x12\x18\n" +
+	"\aignored\x18\f \x01(\x05R\aignored\"\x8a\x01\n" +
 	"\x0eAuditKindCount\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\x05R\x04open\x12\"\n" +
@@ -1713,7 +1787,10 @@ const file_nthlayer_v1_audits_proto_rawDesc = "" +
 	"\x0eAuditTeamCount\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04open\x18\x03 \x01(\x05R\x04open\"U\n" +
+	"\x04open\x18\x03 \x01(\x05R\x04open\"X\n" +
+	"\x0fAuditIgnoreRule\x12+\n" +
+	"\x04rule\x18\x01 \x01(\v2\x17.nthlayer.v1.IgnoreRuleR\x04rule\x12\x18\n" +
+	"\aignored\x18\x02 \x01(\x05R\aignored\"U\n" +
 	"\vAuditUnread\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
@@ -1813,7 +1890,7 @@ func file_nthlayer_v1_audits_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_audits_proto_rawDescData
 }
 
-var file_nthlayer_v1_audits_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_nthlayer_v1_audits_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_nthlayer_v1_audits_proto_goTypes = []any{
 	(*AuditScope)(nil),                     // 0: nthlayer.v1.AuditScope
 	(*StartAuditRequest)(nil),              // 1: nthlayer.v1.StartAuditRequest
@@ -1828,63 +1905,67 @@ var file_nthlayer_v1_audits_proto_goTypes = []any{
 	(*AuditCounts)(nil),                    // 10: nthlayer.v1.AuditCounts
 	(*AuditKindCount)(nil),                 // 11: nthlayer.v1.AuditKindCount
 	(*AuditTeamCount)(nil),                 // 12: nthlayer.v1.AuditTeamCount
-	(*AuditUnread)(nil),                    // 13: nthlayer.v1.AuditUnread
-	(*ListAuditFindingsRequest)(nil),       // 14: nthlayer.v1.ListAuditFindingsRequest
-	(*ListAuditFindingsResponse)(nil),      // 15: nthlayer.v1.ListAuditFindingsResponse
-	(*GetAuditFindingRequest)(nil),         // 16: nthlayer.v1.GetAuditFindingRequest
-	(*AcknowledgeAuditFindingRequest)(nil), // 17: nthlayer.v1.AcknowledgeAuditFindingRequest
-	(*ReopenAuditFindingRequest)(nil),      // 18: nthlayer.v1.ReopenAuditFindingRequest
-	(*AuditFinding)(nil),                   // 19: nthlayer.v1.AuditFinding
-	(*timestamppb.Timestamp)(nil),          // 20: google.protobuf.Timestamp
-	(*RunError)(nil),                       // 21: nthlayer.v1.RunError
+	(*AuditIgnoreRule)(nil),                // 13: nthlayer.v1.AuditIgnoreRule
+	(*AuditUnread)(nil),                    // 14: nthlayer.v1.AuditUnread
+	(*ListAuditFindingsRequest)(nil),       // 15: nthlayer.v1.ListAuditFindingsRequest
+	(*ListAuditFindingsResponse)(nil),      // 16: nthlayer.v1.ListAuditFindingsResponse
+	(*GetAuditFindingRequest)(nil),         // 17: nthlayer.v1.GetAuditFindingRequest
+	(*AcknowledgeAuditFindingRequest)(nil), // 18: nthlayer.v1.AcknowledgeAuditFindingRequest
+	(*ReopenAuditFindingRequest)(nil),      // 19: nthlayer.v1.ReopenAuditFindingRequest
+	(*AuditFinding)(nil),                   // 20: nthlayer.v1.AuditFinding
+	(*timestamppb.Timestamp)(nil),          // 21: google.protobuf.Timestamp
+	(*RunError)(nil),                       // 22: nthlayer.v1.RunError
+	(*IgnoreRule)(nil),                     // 23: nthlayer.v1.IgnoreRule
 }
 var file_nthlayer_v1_audits_proto_depIdxs = []int32{
 	0,  // 0: nthlayer.v1.StartAuditRequest.scope:type_name -> nthlayer.v1.AuditScope
 	8,  // 1: nthlayer.v1.ListAuditsResponse.audits:type_name -> nthlayer.v1.Audit
-	20, // 2: nthlayer.v1.Audit.tick_at:type_name -> google.protobuf.Timestamp
+	21, // 2: nthlayer.v1.Audit.tick_at:type_name -> google.protobuf.Timestamp
 	0,  // 3: nthlayer.v1.Audit.scope:type_name -> nthlayer.v1.AuditScope
-	20, // 4: nthlayer.v1.Audit.created_at:type_name -> google.protobuf.Timestamp
-	20, // 5: nthlayer.v1.Audit.started_at:type_name -> google.protobuf.Timestamp
-	20, // 6: nthlayer.v1.Audit.finished_at:type_name -> google.protobuf.Timestamp
+	21, // 4: nthlayer.v1.Audit.created_at:type_name -> google.protobuf.Timestamp
+	21, // 5: nthlayer.v1.Audit.started_at:type_name -> google.protobuf.Timestamp
+	21, // 6: nthlayer.v1.Audit.finished_at:type_name -> google.protobuf.Timestamp
 	9,  // 7: nthlayer.v1.Audit.progress:type_name -> nthlayer.v1.AuditProgress
 	10, // 8: nthlayer.v1.Audit.counts:type_name -> nthlayer.v1.AuditCounts
 	10, // 9: nthlayer.v1.Audit.previous:type_name -> nthlayer.v1.AuditCounts
 	11, // 10: nthlayer.v1.Audit.kinds:type_name -> nthlayer.v1.AuditKindCount
 	12, // 11: nthlayer.v1.Audit.top_teams:type_name -> nthlayer.v1.AuditTeamCount
-	13, // 12: nthlayer.v1.Audit.unread:type_name -> nthlayer.v1.AuditUnread
-	21, // 13: nthlayer.v1.Audit.error:type_name -> nthlayer.v1.RunError
-	20, // 14: nthlayer.v1.AuditProgress.done_by:type_name -> google.protobuf.Timestamp
-	19, // 15: nthlayer.v1.ListAuditFindingsResponse.findings:type_name -> nthlayer.v1.AuditFinding
-	20, // 16: nthlayer.v1.AcknowledgeAuditFindingRequest.until:type_name -> google.protobuf.Timestamp
-	20, // 17: nthlayer.v1.AuditFinding.first_seen_at:type_name -> google.protobuf.Timestamp
-	20, // 18: nthlayer.v1.AuditFinding.last_seen_at:type_name -> google.protobuf.Timestamp
-	20, // 19: nthlayer.v1.AuditFinding.reopened_at:type_name -> google.protobuf.Timestamp
-	20, // 20: nthlayer.v1.AuditFinding.acknowledged_until:type_name -> google.protobuf.Timestamp
-	20, // 21: nthlayer.v1.AuditFinding.resolved_at:type_name -> google.protobuf.Timestamp
-	20, // 22: nthlayer.v1.AuditFinding.changed_at:type_name -> google.protobuf.Timestamp
-	1,  // 23: nthlayer.v1.AuditService.StartAudit:input_type -> nthlayer.v1.StartAuditRequest
-	3,  // 24: nthlayer.v1.AuditService.ListAudits:input_type -> nthlayer.v1.ListAuditsRequest
-	5,  // 25: nthlayer.v1.AuditService.GetAudit:input_type -> nthlayer.v1.GetAuditRequest
-	6,  // 26: nthlayer.v1.AuditService.WatchAudit:input_type -> nthlayer.v1.WatchAuditRequest
-	7,  // 27: nthlayer.v1.AuditService.CancelAudit:input_type -> nthlayer.v1.CancelAuditRequest
-	14, // 28: nthlayer.v1.AuditService.ListAuditFindings:input_type -> nthlayer.v1.ListAuditFindingsRequest
-	16, // 29: nthlayer.v1.AuditService.GetAuditFinding:input_type -> nthlayer.v1.GetAuditFindingRequest
-	17, // 30: nthlayer.v1.AuditService.AcknowledgeAuditFinding:input_type -> nthlayer.v1.AcknowledgeAuditFindingRequest
-	18, // 31: nthlayer.v1.AuditService.ReopenAuditFinding:input_type -> nthlayer.v1.ReopenAuditFindingRequest
-	2,  // 32: nthlayer.v1.AuditService.StartAudit:output_type -> nthlayer.v1.StartAuditResponse
-	4,  // 33: nthlayer.v1.AuditService.ListAudits:output_type -> nthlayer.v1.ListAuditsResponse
-	8,  // 34: nthlayer.v1.AuditService.GetAudit:output_type -> nthlayer.v1.Audit
-	8,  // 35: nthlayer.v1.AuditService.WatchAudit:output_type -> nthlayer.v1.Audit
-	8,  // 36: nthlayer.v1.AuditService.CancelAudit:output_type -> nthlayer.v1.Audit
-	15, // 37: nthlayer.v1.AuditService.ListAuditFindings:output_type -> nthlayer.v1.ListAuditFindingsResponse
-	19, // 38: nthlayer.v1.AuditService.GetAuditFinding:output_type -> nthlayer.v1.AuditFinding
-	19, // 39: nthlayer.v1.AuditService.AcknowledgeAuditFinding:output_type -> nthlayer.v1.AuditFinding
-	19, // 40: nthlayer.v1.AuditService.ReopenAuditFinding:output_type -> nthlayer.v1.AuditFinding
-	32, // [32:41] is the sub-list for method output_type
-	23, // [23:32] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	14, // 12: nthlayer.v1.Audit.unread:type_name -> nthlayer.v1.AuditUnread
+	22, // 13: nthlayer.v1.Audit.error:type_name -> nthlayer.v1.RunError
+	13, // 14: nthlayer.v1.Audit.ignore_rules:type_name -> nthlayer.v1.AuditIgnoreRule
+	21, // 15: nthlayer.v1.AuditProgress.done_by:type_name -> google.protobuf.Timestamp
+	23, // 16: nthlayer.v1.AuditIgnoreRule.rule:type_name -> nthlayer.v1.IgnoreRule
+	20, // 17: nthlayer.v1.ListAuditFindingsResponse.findings:type_name -> nthlayer.v1.AuditFinding
+	21, // 18: nthlayer.v1.AcknowledgeAuditFindingRequest.until:type_name -> google.protobuf.Timestamp
+	21, // 19: nthlayer.v1.AuditFinding.first_seen_at:type_name -> google.protobuf.Timestamp
+	21, // 20: nthlayer.v1.AuditFinding.last_seen_at:type_name -> google.protobuf.Timestamp
+	21, // 21: nthlayer.v1.AuditFinding.reopened_at:type_name -> google.protobuf.Timestamp
+	21, // 22: nthlayer.v1.AuditFinding.acknowledged_until:type_name -> google.protobuf.Timestamp
+	21, // 23: nthlayer.v1.AuditFinding.resolved_at:type_name -> google.protobuf.Timestamp
+	21, // 24: nthlayer.v1.AuditFinding.changed_at:type_name -> google.protobuf.Timestamp
+	1,  // 25: nthlayer.v1.AuditService.StartAudit:input_type -> nthlayer.v1.StartAuditRequest
+	3,  // 26: nthlayer.v1.AuditService.ListAudits:input_type -> nthlayer.v1.ListAuditsRequest
+	5,  // 27: nthlayer.v1.AuditService.GetAudit:input_type -> nthlayer.v1.GetAuditRequest
+	6,  // 28: nthlayer.v1.AuditService.WatchAudit:input_type -> nthlayer.v1.WatchAuditRequest
+	7,  // 29: nthlayer.v1.AuditService.CancelAudit:input_type -> nthlayer.v1.CancelAuditRequest
+	15, // 30: nthlayer.v1.AuditService.ListAuditFindings:input_type -> nthlayer.v1.ListAuditFindingsRequest
+	17, // 31: nthlayer.v1.AuditService.GetAuditFinding:input_type -> nthlayer.v1.GetAuditFindingRequest
+	18, // 32: nthlayer.v1.AuditService.AcknowledgeAuditFinding:input_type -> nthlayer.v1.AcknowledgeAuditFindingRequest
+	19, // 33: nthlayer.v1.AuditService.ReopenAuditFinding:input_type -> nthlayer.v1.ReopenAuditFindingRequest
+	2,  // 34: nthlayer.v1.AuditService.StartAudit:output_type -> nthlayer.v1.StartAuditResponse
+	4,  // 35: nthlayer.v1.AuditService.ListAudits:output_type -> nthlayer.v1.ListAuditsResponse
+	8,  // 36: nthlayer.v1.AuditService.GetAudit:output_type -> nthlayer.v1.Audit
+	8,  // 37: nthlayer.v1.AuditService.WatchAudit:output_type -> nthlayer.v1.Audit
+	8,  // 38: nthlayer.v1.AuditService.CancelAudit:output_type -> nthlayer.v1.Audit
+	16, // 39: nthlayer.v1.AuditService.ListAuditFindings:output_type -> nthlayer.v1.ListAuditFindingsResponse
+	20, // 40: nthlayer.v1.AuditService.GetAuditFinding:output_type -> nthlayer.v1.AuditFinding
+	20, // 41: nthlayer.v1.AuditService.AcknowledgeAuditFinding:output_type -> nthlayer.v1.AuditFinding
+	20, // 42: nthlayer.v1.AuditService.ReopenAuditFinding:output_type -> nthlayer.v1.AuditFinding
+	34, // [34:43] is the sub-list for method output_type
+	25, // [25:34] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_audits_proto_init() }
@@ -1893,6 +1974,7 @@ func file_nthlayer_v1_audits_proto_init() {
 		return
 	}
 	file_nthlayer_v1_access_proto_init()
+	file_nthlayer_v1_ignores_proto_init()
 	file_nthlayer_v1_runs_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1900,7 +1982,7 @@ func file_nthlayer_v1_audits_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_audits_proto_rawDesc), len(file_nthlayer_v1_audits_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -658,11 +658,18 @@ func (x *Plan) GetPolicyInput() *structpb.Struct {
 
 // IgnoredChange is a difference that an ignore rule hides: it is neither applied nor counted as drift.
 type IgnoredChange struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Change *Change                `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
-	RuleId string                 `protobuf:"bytes,2,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The change that would mend it; absent where an issue is hidden.
+	Change *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	RuleId string  `protobuf:"bytes,2,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
 	// Why, as the rule says it.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Whom to ask about the rule.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Until when the rule hides it.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The issue that is hidden; absent where a change is. One that blocks removals goes on blocking them.
+	Issue         *Issue `protobuf:"bytes,6,opt,name=issue,proto3" json:"issue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -716,6 +723,27 @@ func (x *IgnoredChange) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *IgnoredChange) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *IgnoredChange) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *IgnoredChange) GetIssue() *Issue {
+	if x != nil {
+		return x.Issue
+	}
+	return nil
 }
 
 // ApiCall is one request made to a platform.
@@ -1063,11 +1091,15 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\bleft_out\x18\n" +
 	" \x03(\v2\x13.nthlayer.v1.ChangeR\aleftOut\x124\n" +
 	"\aignored\x18\v \x03(\v2\x1a.nthlayer.v1.IgnoredChangeR\aignored\x12:\n" +
-	"\fpolicy_input\x18\x14 \x01(\v2\x17.google.protobuf.StructR\vpolicyInput\"m\n" +
+	"\fpolicy_input\x18\x14 \x01(\v2\x17.google.protobuf.StructR\vpolicyInput\"\xe8\x01\n" +
 	"\rIgnoredChange\x12+\n" +
 	"\x06change\x18\x01 \x01(\v2\x13.nthlayer.v1.ChangeR\x06change\x12\x17\n" +
 	"\arule_id\x18\x02 \x01(\tR\x06ruleId\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x98\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x129\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12(\n" +
+	"\x05issue\x18\x06 \x01(\v2\x12.nthlayer.v1.IssueR\x05issue\"\x98\x01\n" +
 	"\aApiCall\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
@@ -1143,17 +1175,19 @@ var file_nthlayer_v1_ownership_proto_depIdxs = []int32{
 	8,  // 9: nthlayer.v1.Plan.ignored:type_name -> nthlayer.v1.IgnoredChange
 	11, // 10: nthlayer.v1.Plan.policy_input:type_name -> google.protobuf.Struct
 	2,  // 11: nthlayer.v1.IgnoredChange.change:type_name -> nthlayer.v1.Change
-	12, // 12: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
-	11, // 13: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
-	11, // 14: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
-	9,  // 15: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
-	12, // 16: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
-	4,  // 17: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	12, // 12: nthlayer.v1.IgnoredChange.expires_at:type_name -> google.protobuf.Timestamp
+	3,  // 13: nthlayer.v1.IgnoredChange.issue:type_name -> nthlayer.v1.Issue
+	12, // 14: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
+	11, // 15: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
+	11, // 16: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
+	9,  // 17: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
+	12, // 18: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
+	4,  // 19: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_ownership_proto_init() }

@@ -746,6 +746,8 @@ type Team struct {
 	Pause *TeamPause `protobuf:"bytes,11,opt,name=pause,proto3" json:"pause,omitempty"`
 	// What audits do when they find the team out of sync: observe, enforce, or, empty, what they were told.
 	AutoReconcile string `protobuf:"bytes,12,opt,name=auto_reconcile,json=autoReconcile,proto3" json:"auto_reconcile,omitempty"`
+	// Filled by GetTeam only: the ignore rules that are in force for the team, its own and the fleet's.
+	IgnoreRules   []*IgnoreRule `protobuf:"bytes,13,rep,name=ignore_rules,json=ignoreRules,proto3" json:"ignore_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,6 +864,13 @@ func (x *Team) GetAutoReconcile() string {
 		return x.AutoReconcile
 	}
 	return ""
+}
+
+func (x *Team) GetIgnoreRules() []*IgnoreRule {
+	if x != nil {
+		return x.IgnoreRules
+	}
+	return nil
 }
 
 // Link is the remembered pair (source team id, target team id).
@@ -1005,7 +1014,7 @@ var File_nthlayer_v1_teams_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\n" +
-	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xa4\x01\n" +
+	"\x17nthlayer/v1/teams.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x19nthlayer/v1/ignores.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xa4\x01\n" +
 	"\x1bSetTeamAutoReconcileRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12@\n" +
 	"\x0eauto_reconcile\x18\x02 \x01(\tB\x19\xbaH\x16r\x14R\x00R\aobserveR\aenforceR\rautoReconcile\"\xd6\x01\n" +
@@ -1057,7 +1066,7 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\x05query\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x18d2\f^[^\\p{Cc}]*$R\x05query\"d\n" +
 	"\x11ListTeamsResponse\x12'\n" +
 	"\x05teams\x18\x01 \x03(\v2\x11.nthlayer.v1.TeamR\x05teams\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xec\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa8\x04\n" +
 	"\x04Team\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -1072,7 +1081,8 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\x0esource_read_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\fsourceReadAt\x12,\n" +
 	"\x05pause\x18\v \x01(\v2\x16.nthlayer.v1.TeamPauseR\x05pause\x12%\n" +
-	"\x0eauto_reconcile\x18\f \x01(\tR\rautoReconcile\"\xbb\x01\n" +
+	"\x0eauto_reconcile\x18\f \x01(\tR\rautoReconcile\x12:\n" +
+	"\fignore_rules\x18\r \x03(\v2\x17.nthlayer.v1.IgnoreRuleR\vignoreRules\"\xbb\x01\n" +
 	"\x04Link\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12$\n" +
 	"\x0esource_team_id\x18\x02 \x01(\tR\fsourceTeamId\x12\x16\n" +
@@ -1134,7 +1144,8 @@ var file_nthlayer_v1_teams_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),         // 14: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
 	(*Desired)(nil),                     // 16: nthlayer.v1.Desired
-	(*Plan)(nil),                        // 17: nthlayer.v1.Plan
+	(*IgnoreRule)(nil),                  // 17: nthlayer.v1.IgnoreRule
+	(*Plan)(nil),                        // 18: nthlayer.v1.Plan
 }
 var file_nthlayer_v1_teams_proto_depIdxs = []int32{
 	14, // 0: nthlayer.v1.PauseTeamRequest.duration:type_name -> google.protobuf.Duration
@@ -1148,26 +1159,27 @@ var file_nthlayer_v1_teams_proto_depIdxs = []int32{
 	13, // 8: nthlayer.v1.Team.members:type_name -> nthlayer.v1.TeamMember
 	15, // 9: nthlayer.v1.Team.source_read_at:type_name -> google.protobuf.Timestamp
 	4,  // 10: nthlayer.v1.Team.pause:type_name -> nthlayer.v1.TeamPause
-	15, // 11: nthlayer.v1.Link.linked_at:type_name -> google.protobuf.Timestamp
-	5,  // 12: nthlayer.v1.TeamService.ReconcileTeam:input_type -> nthlayer.v1.ReconcileTeamRequest
-	7,  // 13: nthlayer.v1.TeamService.PlanTeam:input_type -> nthlayer.v1.PlanTeamRequest
-	8,  // 14: nthlayer.v1.TeamService.GetTeam:input_type -> nthlayer.v1.GetTeamRequest
-	9,  // 15: nthlayer.v1.TeamService.ListTeams:input_type -> nthlayer.v1.ListTeamsRequest
-	1,  // 16: nthlayer.v1.TeamService.PauseTeam:input_type -> nthlayer.v1.PauseTeamRequest
-	2,  // 17: nthlayer.v1.TeamService.ResumeTeam:input_type -> nthlayer.v1.ResumeTeamRequest
-	0,  // 18: nthlayer.v1.TeamService.SetTeamAutoReconcile:input_type -> nthlayer.v1.SetTeamAutoReconcileRequest
-	6,  // 19: nthlayer.v1.TeamService.ReconcileTeam:output_type -> nthlayer.v1.ReconcileTeamResponse
-	17, // 20: nthlayer.v1.TeamService.PlanTeam:output_type -> nthlayer.v1.Plan
-	11, // 21: nthlayer.v1.TeamService.GetTeam:output_type -> nthlayer.v1.Team
-	10, // 22: nthlayer.v1.TeamService.ListTeams:output_type -> nthlayer.v1.ListTeamsResponse
-	4,  // 23: nthlayer.v1.TeamService.PauseTeam:output_type -> nthlayer.v1.TeamPause
-	3,  // 24: nthlayer.v1.TeamService.ResumeTeam:output_type -> nthlayer.v1.ResumeTeamResponse
-	11, // 25: nthlayer.v1.TeamService.SetTeamAutoReconcile:output_type -> nthlayer.v1.Team
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 11: nthlayer.v1.Team.ignore_rules:type_name -> nthlayer.v1.IgnoreRule
+	15, // 12: nthlayer.v1.Link.linked_at:type_name -> google.protobuf.Timestamp
+	5,  // 13: nthlayer.v1.TeamService.ReconcileTeam:input_type -> nthlayer.v1.ReconcileTeamRequest
+	7,  // 14: nthlayer.v1.TeamService.PlanTeam:input_type -> nthlayer.v1.PlanTeamRequest
+	8,  // 15: nthlayer.v1.TeamService.GetTeam:input_type -> nthlayer.v1.GetTeamRequest
+	9,  // 16: nthlayer.v1.TeamService.ListTeams:input_type -> nthlayer.v1.ListTeamsRequest
+	1,  // 17: nthlayer.v1.TeamService.PauseTeam:input_type -> nthlayer.v1.PauseTeamRequest
+	2,  // 18: nthlayer.v1.TeamService.ResumeTeam:input_type -> nthlayer.v1.ResumeTeamRequest
+	0,  // 19: nthlayer.v1.TeamService.SetTeamAutoReconcile:input_type -> nthlayer.v1.SetTeamAutoReconcileRequest
+	6,  // 20: nthlayer.v1.TeamService.ReconcileTeam:output_type -> nthlayer.v1.ReconcileTeamResponse
+	18, // 21: nthlayer.v1.TeamService.PlanTeam:output_type -> nthlayer.v1.Plan
+	11, // 22: nthlayer.v1.TeamService.GetTeam:output_type -> nthlayer.v1.Team
+	10, // 23: nthlayer.v1.TeamService.ListTeams:output_type -> nthlayer.v1.ListTeamsResponse
+	4,  // 24: nthlayer.v1.TeamService.PauseTeam:output_type -> nthlayer.v1.TeamPause
+	3,  // 25: nthlayer.v1.TeamService.ResumeTeam:output_type -> nthlayer.v1.ResumeTeamResponse
+	11, // 26: nthlayer.v1.TeamService.SetTeamAutoReconcile:output_type -> nthlayer.v1.Team
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_teams_proto_init() }
@@ -1176,6 +1188,7 @@ func file_nthlayer_v1_teams_proto_init() {
 		return
 	}
 	file_nthlayer_v1_access_proto_init()
+	file_nthlayer_v1_ignores_proto_init()
 	file_nthlayer_v1_ownership_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -47,6 +47,15 @@ func showReport(shown *nthlayerv1.Audit, r notice.AuditFinished) {
 	for _, t := range r.TopTeams {
 		shown.TopTeams = append(shown.TopTeams, &nthlayerv1.AuditTeamCount{TeamId: t.TeamID, Name: t.Name, Open: int32(t.Open)})
 	}
+	for _, rule := range r.IgnoreRules {
+		shown.IgnoreRules = append(shown.IgnoreRules, &nthlayerv1.AuditIgnoreRule{
+			Rule: &nthlayerv1.IgnoreRule{
+				RuleId: rule.RuleID, TeamId: rule.TeamID, Kind: rule.Kind, Value: rule.Value, Reason: rule.Reason, Owner: rule.Owner,
+				ExpiresAt: timestamppb.New(rule.Until),
+			},
+			Ignored: int32(rule.Ignored),
+		})
+	}
 	for _, u := range r.Unread {
 		shown.Unread = append(shown.Unread, &nthlayerv1.AuditUnread{Reason: u.Reason, Message: u.Message, Teams: int32(u.Teams)})
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -32,6 +33,7 @@ type TeamStore interface {
 	PauseTeam(ctx context.Context, teamID, by, reason string, duration time.Duration) (store.Pause, error)
 	ResumeTeam(ctx context.Context, teamID string) error
 	SetAutoReconcile(ctx context.Context, teamID, mode string) (store.Team, error)
+	IgnoreRules(ctx context.Context, teamID string) ([]ownership.IgnoreRule, error)
 }
 
 // Teams serves TeamService.
@@ -121,6 +123,13 @@ func (t *Teams) GetTeam(ctx context.Context, request *nthlayerv1.GetTeamRequest)
 		return nil, err
 	}
 	shown.Pause = showPause(pause)
+	rules, err := t.Store.IgnoreRules(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
+	for _, rule := range rules {
+		shown.IgnoreRules = append(shown.IgnoreRules, api.IgnoreRule(rule))
+	}
 	return shown, nil
 }
 

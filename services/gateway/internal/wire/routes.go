@@ -20,6 +20,7 @@ func routes() []rest.Register {
 		route(nthlayerv1.NewDeadLetterServiceClient, nthlayerv1.RegisterDeadLetterServiceHandlerClient),
 		route(nthlayerv1.NewUpstreamServiceClient, nthlayerv1.RegisterUpstreamServiceHandlerClient),
 		route(nthlayerv1.NewAuditServiceClient, nthlayerv1.RegisterAuditServiceHandlerClient),
+		route(nthlayerv1.NewIgnoreServiceClient, nthlayerv1.RegisterIgnoreServiceHandlerClient),
 		route(nthlayerv1.NewScheduleServiceClient, nthlayerv1.RegisterScheduleServiceHandlerClient),
 	}
 }

@@ -79,6 +79,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		nthlayerv1.RegisterDeadLetterServiceServer(r, &handler.DeadLetters{Store: db, Poke: relay.Poke})
 		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
 		nthlayerv1.RegisterAuditServiceServer(r, &handler.Audits{Store: db, News: audits, Poke: relay.Poke})
+		nthlayerv1.RegisterIgnoreServiceServer(r, &handler.Ignores{Store: db})
 		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler, Notifier: peers.notifier, Store: db})
 	})
 	if err != nil {

@@ -39,7 +39,9 @@ func TestReconcile_Accepted_IsDurableAndReachesTheQueue(t *testing.T) {
 	run, err := s.db.Run(t.Context(), accepted.JobID)
 	require.NoError(t, err)
 	require.Equal(t, "alice", run.RequestedBy)
+	require.NotEmpty(t, run.Request.RequestID)
 	require.Equal(t, store.Request{
+		RequestID: run.Request.RequestID, Roles: []string{"operator"},
 		Source:  "cortex",
 		Desired: &ownership.Desired{Members: []ownership.Member{{Email: "a@example.org", Roles: []string{"manager"}}}},
 	}, run.Request)

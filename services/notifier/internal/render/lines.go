@@ -2,10 +2,13 @@ package render
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/notice"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 func changesTitle(changes []notice.Change) string {
@@ -94,6 +97,16 @@ func issueLines(issues []notice.Issue) []string {
 		} else {
 			lines[i] = "• " + escape(entity, nameBytes) + ": " + escape(message, lineBytes)
 		}
+	}
+	return lines
+}
+
+// ignoredLines say what ignore rules hide, why and until when.
+func ignoredLines(ignored []notice.Ignored) []string {
+	lines := make([]string, len(ignored))
+	for i, hidden := range ignored {
+		lines[i] = fmt.Sprintf("• %s %s, until %s: %s", escape(words(hidden.Kind), nameBytes), escape(hidden.Who, nameBytes),
+			ownership.LastDay(hidden.Until).UTC().Format(time.DateOnly), escape(hidden.Reason+" (ask "+hidden.Owner+")", lineBytes))
 	}
 	return lines
 }

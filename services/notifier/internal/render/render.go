@@ -22,6 +22,7 @@ const (
 	summaryChanges = 10
 	summaryIssues  = 5
 	summaryReasons = 5
+	summaryIgnored = 3
 	summaryText    = 1000 // bytes of a sentence
 	summaryBytes   = 2200 // of one list
 	notifyText     = 600  // bytes of what a phone shows
@@ -42,6 +43,7 @@ func RunFinished(n notice.RunFinished) (summary Message, details []Message) {
 	s.excuse(n.Reasons)
 	s.list(changesTitle(n.Changes), changeLines(n.Changes), summaryChanges)
 	s.list("Needs attention", issueLines(n.Issues), summaryIssues)
+	s.list("Ignored", ignoredLines(n.Ignored), summaryIgnored)
 	return s.summary(), s.details()
 }
 

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	goslack "github.com/slack-go/slack"
@@ -93,8 +94,20 @@ func TestRunFinished_Golden(t *testing.T) {
 			}
 			return n
 		},
+		"ignored": func() notice.RunFinished {
+			n := succeeded()
+			n.Summary = "1 member added; 4 differences ignored"
+			n.Changes = n.Changes[:1]
+			for _, who := range []string{"bob@example.org", "eve@example.org", "mia@example.org", "zoe@example.org"} {
+				n.Ignored = append(n.Ignored, notice.Ignored{
+					Kind: "remove_member", Who: who, RuleID: "r-1", Reason: "on loan", Owner: "sre@example.org", Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),
+				})
+			}
+			return n
+		},
 		"hostile": func() notice.RunFinished {
 			n := succeeded()
+			n.Ignored = []notice.Ignored{{Kind: "*x*", Who: "<@U1>", Reason: "<!here>", Owner: "`x`"}}
 			n.TeamName, n.RequestedBy = "<!channel> & \"Söhne\"\n\u202e*x*", "`rm` <@U1>"
 			n.Changes[0].Who, n.Changes[1].After = "<https://evil.example|click>", "a\x00b\tc"
 			return n

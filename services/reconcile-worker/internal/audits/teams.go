@@ -104,20 +104,23 @@ func (w *Worker) compare(ctx context.Context, job *store.AuditJob, flow *audit.F
 // is compared.
 func vanished(team store.AuditTeam) store.AuditedTeam {
 	id := team.Subject.Desired.TeamID
-	return store.AuditedTeam{
-		Team: team, Status: ownership.Unknown, TargetID: team.Subject.Link,
-		Findings: []audit.Finding{{
-			TeamID: id, Kind: audit.VanishedTeam, EntityRef: "team:" + id, TargetID: team.Subject.Link,
-			Message: fmt.Sprintf("the source does not declare the team any more, and team %s on the target still stands for it; declare it again, or take the target's team down", team.Subject.Link),
-		}},
+	seen := ownership.Plan{TeamID: id, Issues: []ownership.Issue{{Kind: audit.VanishedTeam, EntityRef: "team:" + id, Message: fmt.Sprintf(
+		"the source does not declare the team any more, and team %s on the target still stands for it; declare it again, or take the target's team down", team.Subject.Link,
+	)}}}.Ignore(team.Subject.Ignores)
+	a := store.AuditedTeam{Team: team, Status: ownership.Unknown, TargetID: team.Subject.Link, Ignored: seen.Ignored}
+	for _, i := range seen.Issues {
+		a.Findings = append(a.Findings, audit.Finding{
+			TeamID: id, Kind: audit.VanishedTeam, EntityRef: i.EntityRef, TargetID: team.Subject.Link, Message: i.Message,
+		})
 	}
+	return a
 }
 
 // audited is what came of a team, with the run that mends it where that is wanted.
 func (w *Worker) audited(job *store.AuditJob, team store.AuditTeam, s *audit.State) store.AuditedTeam {
 	a := store.AuditedTeam{
 		Team: team, Status: s.Plan.SyncStatus(), TargetID: s.TargetID, Name: s.Unlisted, Description: s.Described,
-		Read: s.Read, Missed: s.Missed, Findings: s.Findings,
+		Read: s.Read, Missed: s.Missed, Findings: s.Findings, Ignored: s.Plan.Ignored,
 	}
 	mode := team.AutoReconcile
 	if mode == "" {

@@ -49,7 +49,7 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 		return err
 	}
 	flow, err := reconcile.New(reconcile.Parts{
-		Source: to.source, Target: to.target, Applier: reconcile.Live{Writer: to.target}, Links: db, Guard: guard, Trail: db,
+		Source: to.source, Target: to.target, Applier: reconcile.Live{Writer: to.target}, Links: db, Ignores: db, Guard: guard, Trail: db,
 		Settings: reconcile.Settings{
 			Roles: cfg.Rules.Roles, CreateTeams: cfg.Rules.CreateTeams, Channel: cfg.Slack.ID, VerifyWithin: cfg.Rules.VerifyWithin,
 			ApproveWithin: cfg.Work.ApproveWithin,

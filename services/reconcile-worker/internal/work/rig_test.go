@@ -111,7 +111,7 @@ func startBy(t *testing.T, dir string, tune func(*work.Options)) *rig {
 	require.NoError(t, err)
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: cortex.New(cortex.Config{BaseURL: source, Token: config.NewSecret(token), HTTP: ways[0]}),
-		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Guard: guard, Trail: r.store,
+		Target: platform, Applier: reconcile.Live{Writer: platform}, Links: r.store, Ignores: r.store, Guard: guard, Trail: r.store,
 		Settings: reconcile.Settings{Roles: ownership.DefaultRoleMap(), CreateTeams: true, Channel: "#ops", VerifyWithin: 5 * time.Second, VerifyEvery: 10 * time.Millisecond},
 	})
 	require.NoError(t, err)
