@@ -43,7 +43,7 @@ CREATE TABLE trail_archives (
 -- +goose StatementBegin
 CREATE FUNCTION extend_trail(room bigint, part_size bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    covered bigint := (SELECT max(last_seq) FROM trail_parts);
+    covered bigint := greatest(0, (SELECT max(last_seq) FROM trail_parts), (SELECT max(last_seq) FROM trail_archives));
     wanted  bigint := (SELECT seq FROM trail_head) + room;
     part    text;
 BEGIN
@@ -73,8 +73,12 @@ END $$;
 DO $$
 DECLARE last bigint := (SELECT seq FROM trail_head);
 BEGIN
-    EXECUTE format('ALTER TABLE findings ATTACH PARTITION findings_0 FOR VALUES FROM (MINVALUE) TO (%s)', last + 1);
-    INSERT INTO trail_parts VALUES ('findings_0', 1, last);
+    IF last = 0 THEN
+        DROP TABLE findings_0;
+    ELSE
+        EXECUTE format('ALTER TABLE findings ATTACH PARTITION findings_0 FOR VALUES FROM (MINVALUE) TO (%s)', last + 1);
+        INSERT INTO trail_parts VALUES ('findings_0', 1, last);
+    END IF;
     -- Also a program that knows nothing of parts has room.
     PERFORM extend_trail(1000000, 100000);
 END $$;

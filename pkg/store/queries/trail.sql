@@ -46,7 +46,7 @@ SELECT last_seq, last_hash FROM trail_archives ORDER BY last_seq DESC LIMIT 1;
 -- name: OldestPart :one
 -- The oldest part of the trail that is full, if all of it was recorded before a time.
 SELECT trail_parts.name, trail_parts.first_seq, trail_parts.last_seq FROM trail_parts
-WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p WHERE p.last_seq >= p.first_seq)
+WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p)
   AND trail_parts.last_seq <= (SELECT seq FROM trail_head)
   AND NOT EXISTS (
       SELECT FROM findings

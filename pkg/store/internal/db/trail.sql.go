@@ -173,7 +173,7 @@ func (q *Queries) MoveTrailHead(ctx context.Context, arg MoveTrailHeadParams) er
 
 const oldestPart = `-- name: OldestPart :one
 SELECT trail_parts.name, trail_parts.first_seq, trail_parts.last_seq FROM trail_parts
-WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p WHERE p.last_seq >= p.first_seq)
+WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p)
   AND trail_parts.last_seq <= (SELECT seq FROM trail_head)
   AND NOT EXISTS (
       SELECT FROM findings
