@@ -49,6 +49,7 @@ type Client struct {
 	Audits      nthlayerv1.AuditServiceClient
 	Schedules   nthlayerv1.ScheduleServiceClient
 	Ignores     nthlayerv1.IgnoreServiceClient
+	Access      nthlayerv1.AccessServiceClient
 
 	conn  *grpc.ClientConn
 	retry retry
@@ -142,6 +143,7 @@ func New(addr string, opts ...Option) (*Client, error) {
 		Audits:      nthlayerv1.NewAuditServiceClient(conn),
 		Schedules:   nthlayerv1.NewScheduleServiceClient(conn),
 		Ignores:     nthlayerv1.NewIgnoreServiceClient(conn),
+		Access:      nthlayerv1.NewAccessServiceClient(conn),
 		conn:        conn,
 		retry:       o.retry,
 	}, nil
