@@ -261,9 +261,9 @@ func (d Directory) TeamOf(ctx context.Context, r auth.Resource) (string, error) 
 	return team, wrap(err, "find the team")
 }
 
-// ManagedBy lists the teams of which one of these addresses is declared a manager.
-func (d Directory) ManagedBy(ctx context.Context, emails []string) ([]string, error) {
-	rows, err := d.Store.q.MembersNamed(ctx, emails)
+// ManagedBy lists the teams of which one of these addresses is declared a manager: see auth.Teams.
+func (d Directory) ManagedBy(ctx context.Context, emails []string, teamID string) ([]string, error) {
+	rows, err := d.Store.q.MembersNamed(ctx, db.MembersNamedParams{Emails: emails, TeamID: teamID})
 	if err != nil {
 		return nil, wrap(err, "find the teams that somebody manages")
 	}

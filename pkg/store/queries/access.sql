@@ -69,7 +69,7 @@ SELECT team_id FROM dead_letters WHERE letter_id = @letter_id;
 SELECT team_id FROM audit_findings WHERE finding_id = @finding_id;
 
 -- name: MembersNamed :many
--- The declared members with these addresses, in any team that is not archived.
+-- The declared members with these addresses, in one team or in any, that is not archived.
 SELECT teams.team_id, (member->'roles')::jsonb AS roles
 FROM teams, jsonb_array_elements(teams.members) AS member
-WHERE NOT teams.archived AND lower(member->>'email') = any(@emails::text[]);
+WHERE NOT teams.archived AND (@team_id::text = '' OR teams.team_id = @team_id) AND lower(member->>'email') = any(@emails::text[]);

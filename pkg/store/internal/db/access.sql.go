@@ -278,17 +278,22 @@ func (q *Queries) LockBindings(ctx context.Context, arg LockBindingsParams) erro
 const membersNamed = `-- name: MembersNamed :many
 SELECT teams.team_id, (member->'roles')::jsonb AS roles
 FROM teams, jsonb_array_elements(teams.members) AS member
-WHERE NOT teams.archived AND lower(member->>'email') = any($1::text[])
+WHERE NOT teams.archived AND ($1::text = '' OR teams.team_id = $1) AND lower(member->>'email') = any($2::text[])
 `
+
+type MembersNamedParams struct {
+	TeamID string
+	Emails []string
+}
 
 type MembersNamedRow struct {
 	TeamID string
 	Roles  json.RawMessage
 }
 
-// The declared members with these addresses, in any team that is not archived.
-func (q *Queries) MembersNamed(ctx context.Context, emails []string) ([]MembersNamedRow, error) {
-	rows, err := q.db.Query(ctx, membersNamed, emails)
+// The declared members with these addresses, in one team or in any, that is not archived.
+func (q *Queries) MembersNamed(ctx context.Context, arg MembersNamedParams) ([]MembersNamedRow, error) {
+	rows, err := q.db.Query(ctx, membersNamed, arg.TeamID, arg.Emails)
 	if err != nil {
 		return nil, err
 	}

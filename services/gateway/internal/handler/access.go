@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -122,7 +123,13 @@ func (a *Access) GrantRole(ctx context.Context, request *nthlayerv1.GrantRoleReq
 	if b, err = a.Store.Bind(ctx, b); err != nil {
 		return nil, err
 	}
+	noteGrant(ctx, b)
 	return showGrant(b), nil
+}
+
+// noteGrant lets the log say who was given, or lost, what.
+func noteGrant(ctx context.Context, b auth.Binding) {
+	rpc.Note(ctx, slog.String("subject", b.Subject), slog.String("role", b.Role), slog.String("team_id", b.TeamID))
 }
 
 // actionsOf are the actions that a role grants: built in, of the company's own, or an action itself.
@@ -166,6 +173,7 @@ func (a *Access) RevokeRole(ctx context.Context, request *nthlayerv1.RevokeRoleR
 	if err != nil {
 		return nil, err
 	}
+	noteGrant(ctx, b)
 	return showGrant(b), nil
 }
 
@@ -216,6 +224,7 @@ func (a *Access) SetRole(ctx context.Context, request *nthlayerv1.SetRoleRequest
 	if err != nil {
 		return nil, err
 	}
+	rpc.Note(ctx, slog.String("role", role.Role), slog.Any("actions", role.Actions))
 	return showRole(role), nil
 }
 
@@ -243,10 +252,15 @@ func (a *Access) LinkIdentity(ctx context.Context, request *nthlayerv1.LinkIdent
 	if err != nil {
 		return nil, err
 	}
+	// Who says whose an address is may act in anybody's name: in Slack, and as the manager of any team.
+	if err := mayAll(ctx, rpc.Actions()); err != nil {
+		return nil, err
+	}
 	linked, err := a.Store.LinkIdentity(ctx, request.GetEmail(), request.GetSubject(), who)
 	if err != nil {
 		return nil, err
 	}
+	rpc.Note(ctx, slog.String("subject", linked.Subject))
 	return showIdentity(linked), nil
 }
 
