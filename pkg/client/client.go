@@ -48,8 +48,8 @@ type Client struct {
 	Upstreams   nthlayerv1.UpstreamServiceClient
 	Audits      nthlayerv1.AuditServiceClient
 	Schedules   nthlayerv1.ScheduleServiceClient
-	Ignores     nthlayerv1.IgnoreServiceClient
 	Access      nthlayerv1.AccessServiceClient
+	Ignores     nthlayerv1.IgnoreServiceClient
 
 	conn  *grpc.ClientConn
 	retry retry
@@ -141,9 +141,9 @@ func New(addr string, opts ...Option) (*Client, error) {
 		DeadLetters: nthlayerv1.NewDeadLetterServiceClient(conn),
 		Upstreams:   nthlayerv1.NewUpstreamServiceClient(conn),
 		Audits:      nthlayerv1.NewAuditServiceClient(conn),
+		Access:      nthlayerv1.NewAccessServiceClient(conn),
 		Schedules:   nthlayerv1.NewScheduleServiceClient(conn),
 		Ignores:     nthlayerv1.NewIgnoreServiceClient(conn),
-		Access:      nthlayerv1.NewAccessServiceClient(conn),
 		conn:        conn,
 		retry:       o.retry,
 	}, nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -106,6 +107,11 @@ func differs(shown *nthlayerv1.Finding, sealed trail.Finding) string {
 		{"outcome", shown.GetOutcome() == sealed.Outcome},
 		{"message", shown.GetMessage() == sealed.Message},
 		{"actor", shown.GetActor() == sealed.Actor},
+		{"reason", shown.GetReason() == sealed.Reason},
+		{"request_id", shown.GetRequestId() == sealed.RequestID},
+		{"plan_hash", shown.GetPlanHash() == sealed.PlanHash},
+		{"decision", sameDecision(shown.GetDecision(), sealed.Decision)},
+		{"approved_by", slices.Equal(shown.GetApprovedBy(), sealed.ApprovedBy)},
 		{"recorded_at", sameTime(shown.GetRecordedAt().AsTime(), sealed.RecordedAt)},
 	} {
 		if !field.same {
@@ -113,6 +119,18 @@ func differs(shown *nthlayerv1.Finding, sealed trail.Finding) string {
 		}
 	}
 	return ""
+}
+
+func sameDecision(shown *nthlayerv1.Decision, sealed *trail.Decision) bool {
+	if shown == nil || sealed == nil {
+		return shown == nil && sealed == nil
+	}
+	var notes []string
+	for _, v := range shown.GetViolations() {
+		notes = append(notes, v.GetReason())
+	}
+	return shown.GetVerdict() == sealed.Verdict && slices.Equal(shown.GetReasons(), sealed.Reasons) && slices.Equal(notes, sealed.Notes) &&
+		shown.GetRevision() == sealed.Revision
 }
 
 func sameObject(shown *structpb.Struct, sealed json.RawMessage) bool {
