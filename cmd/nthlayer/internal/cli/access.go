@@ -173,6 +173,7 @@ as revoked. What a token grants is taken back at its issuer.`,
 }
 
 func (a *app) roleList() *cobra.Command {
+	req := &nthlayerv1.ListRolesRequest{}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -181,17 +182,18 @@ func (a *app) roleList() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				roles, err := api.Access.ListRoles(cmd.Context(), &nthlayerv1.ListRolesRequest{})
+				roles, err := api.Access.ListRoles(cmd.Context(), req)
 				if err != nil {
 					return err
 				}
 				if !a.forPeople() {
 					return output.Encode(a.Out, output.Format(a.format), roles)
 				}
-				return output.ShowRoles(a.Out, roles.GetRoles())
+				return output.ShowRoles(a.Out, a.Now(), roles.GetRoles())
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&req.Ended, "all", false, "also your own as they were before they were changed or deleted")
 	a.outputFlag(cmd)
 	return cmd
 }
@@ -220,7 +222,7 @@ grants the others: by the scope nthlayer/ROLE or the group nthlayer-ROLE.`,
 				if !a.forPeople() {
 					return output.Encode(a.Out, output.Format(a.format), role)
 				}
-				return output.ShowRoles(a.Out, []*nthlayerv1.Role{role})
+				return output.ShowRoles(a.Out, a.Now(), []*nthlayerv1.Role{role})
 			})
 		},
 	}
@@ -248,6 +250,7 @@ func (a *app) roleDelete() *cobra.Command {
 }
 
 func (a *app) identityList() *cobra.Command {
+	req := &nthlayerv1.ListIdentitiesRequest{}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -256,7 +259,7 @@ func (a *app) identityList() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				found, err := api.Access.ListIdentities(cmd.Context(), &nthlayerv1.ListIdentitiesRequest{})
+				found, err := api.Access.ListIdentities(cmd.Context(), req)
 				if err != nil {
 					return err
 				}
@@ -267,6 +270,7 @@ func (a *app) identityList() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&req.Ended, "all", false, "also those that were replaced or taken back")
 	a.outputFlag(cmd)
 	return cmd
 }

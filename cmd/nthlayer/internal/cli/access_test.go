@@ -35,7 +35,13 @@ func (f *fleet) RevokeRole(_ context.Context, req *nthlayerv1.RevokeRoleRequest)
 	return answer(f, &nthlayerv1.Grant{Subject: req.GetSubject(), Role: req.GetRole(), TeamId: req.GetTeamId(), RevokedAt: timestamppb.New(noon), RevokedBy: "root"})
 }
 
-func (f *fleet) ListRoles(context.Context, *nthlayerv1.ListRolesRequest) (*nthlayerv1.ListRolesResponse, error) {
+func (f *fleet) ListRoles(_ context.Context, req *nthlayerv1.ListRolesRequest) (*nthlayerv1.ListRolesResponse, error) {
+	if req.GetEnded() {
+		return answer(f, &nthlayerv1.ListRolesResponse{Roles: []*nthlayerv1.Role{
+			{Role: "viewer", BuiltIn: true, Actions: []string{"teams.get"}},
+			{Role: "syncer", ChangedBy: "root", Actions: []string{"teams.get"}, EndedBy: "ann", EndedAt: timestamppb.New(noon.Add(-time.Hour))},
+		}})
+	}
 	return answer(f, &nthlayerv1.ListRolesResponse{Roles: []*nthlayerv1.Role{
 		{Role: "viewer", BuiltIn: true, Actions: []string{"teams.get"}}, {Role: "syncer", ChangedBy: "root", Actions: []string{"teams.get", "teams.reconcile"}},
 	}})
@@ -147,6 +153,9 @@ ci        viewer     everywhere   3h ago    bob   expired 1m ago          try
 	code, out, errs = f.command(t, "access", "role", "list")
 	require.Zero(t, code, errs)
 	require.Equal(t, "ROLE     OF         ACTIONS\nviewer   built in   teams.get\nsyncer   root       teams.get teams.reconcile\n", bare(out))
+	code, out, errs = f.command(t, "access", "role", "list", "--all")
+	require.Zero(t, code, errs)
+	require.Equal(t, "ROLE     OF         ACTIONS     ENDED\nviewer   built in   teams.get\nsyncer   root       teams.get   by ann 1h ago\n", bare(out))
 	code, out, errs = f.command(t, "access", "identity", "list")
 	require.Zero(t, code, errs)
 	require.Equal(t, "EMAIL             SUBJECT   LINKED   BY\nann@example.org   ann       1h ago   root\n", bare(out))

@@ -3,8 +3,11 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
@@ -72,15 +75,16 @@ func ends(now time.Time, g *nthlayerv1.Grant) string {
 }
 
 // ShowRoles writes one line a role.
-func ShowRoles(w io.Writer, roles []*nthlayerv1.Role) error {
-	t := table{headings: []string{"ROLE", "OF", "ACTIONS"}}
+func ShowRoles(w io.Writer, now time.Time, roles []*nthlayerv1.Role) error {
+	t := table{headings: []string{"ROLE", "OF", "ACTIONS", "ENDED"}}
 	for _, r := range roles {
 		of := clean(r.GetChangedBy())
 		if r.GetBuiltIn() {
 			of = "built in"
 		}
-		t.add(text(r.GetRole()), text(of), text(strings.Join(r.GetActions(), " ")))
+		t.add(text(r.GetRole()), text(of), text(strings.Join(r.GetActions(), " ")), text(ended(now, r)))
 	}
+	hideEnded(&t, roles)
 	return t.write(w)
 }
 
@@ -90,10 +94,11 @@ func ShowIdentities(w io.Writer, now time.Time, identities []*nthlayerv1.Identit
 		_, err := fmt.Fprintln(w, "No address is linked to anybody.")
 		return err
 	}
-	t := table{headings: []string{"EMAIL", "SUBJECT", "LINKED", "BY"}}
+	t := table{headings: []string{"EMAIL", "SUBJECT", "LINKED", "BY", "ENDED"}}
 	for _, i := range identities {
-		t.add(text(i.GetEmail()), text(i.GetSubject()), text(ago(now, i.GetLinkedAt().AsTime())), text(i.GetLinkedBy()))
+		t.add(text(i.GetEmail()), text(i.GetSubject()), text(ago(now, i.GetLinkedAt().AsTime())), text(i.GetLinkedBy()), text(ended(now, i)))
 	}
+	hideEnded(&t, identities)
 	return t.write(w)
 }
 
@@ -102,4 +107,25 @@ func everywhereOr(teamID string) string {
 		return "everywhere"
 	}
 	return teamID
+}
+
+// lasting is what may have ended, by somebody's doing.
+type lasting interface {
+	GetEndedBy() string
+	GetEndedAt() *timestamppb.Timestamp
+}
+
+// ended says who ended something, and when; empty: it counts.
+func ended(now time.Time, l lasting) string {
+	if l.GetEndedAt() == nil {
+		return ""
+	}
+	return fmt.Sprintf("by %s %s", clean(l.GetEndedBy()), ago(now, l.GetEndedAt().AsTime()))
+}
+
+// hideEnded leaves the last column out where nothing has ended.
+func hideEnded[L lasting](t *table, all []L) {
+	if !slices.ContainsFunc(all, func(l L) bool { return l.GetEndedAt() != nil }) {
+		t.drop("ENDED")
+	}
 }

@@ -412,3 +412,38 @@ func TestAccess_ManagerOfATeam_MaySyncItsOwn(t *testing.T) {
 	require.Equal(t, 200, code)
 	require.Eventually(t, func() bool { return reconcile(mia, "payments") == 403 }, 5*time.Second, 2*time.Millisecond)
 }
+
+// Whatever was granted, changed or taken back can be told afterwards: who did it, and when.
+func TestAccess_WhatHasEnded_StaysToBeTold(t *testing.T) {
+	s := start(t)
+	ann, bob := s.token("ann", "nthlayer/admin"), s.token("bob", "nthlayer/admin")
+	do := func(token, method, path, body string) string {
+		t.Helper()
+		code, answer, _ := s.call(t, method, path, token, body)
+		require.Equal(t, 200, code, answer)
+		return answer
+	}
+	do(ann, "PUT", "/v1/access/roles/sync", `{"actions":["teams.get"]}`)
+	do(bob, "PUT", "/v1/access/roles/sync", `{"actions":["teams.get"]}`) // is the same
+	do(bob, "PUT", "/v1/access/roles/sync", `{"actions":["teams.get","teams.reconcile"]}`)
+	do(ann, "DELETE", "/v1/access/roles/sync", "")
+	do(ann, "PUT", "/v1/access/identities/Mia@example.org", `{"subject":"mia"}`)
+	do(ann, "PUT", "/v1/access/identities/mia@example.org", `{"subject":"mia"}`) // is the same
+	do(bob, "PUT", "/v1/access/identities/mia@example.org", `{"subject":"eve"}`)
+	do(ann, "DELETE", "/v1/access/identities/mia@example.org", "")
+
+	require.NotContains(t, do(ann, "GET", "/v1/access/roles", ""), "sync")
+	require.NotContains(t, do(ann, "GET", "/v1/access/identities", ""), "mia")
+	var own, linked []string
+	for _, r := range read[struct{ Roles []map[string]any }](t, do(ann, "GET", "/v1/access/roles?ended=true", "")).Roles {
+		if r["role"] == "sync" {
+			require.NotEmpty(t, r["ended_at"])
+			own = append(own, fmt.Sprint(r["actions"], " by ", r["changed_by"], ", ended by ", r["ended_by"]))
+		}
+	}
+	for _, i := range read[struct{ Identities []map[string]any }](t, do(ann, "GET", "/v1/access/identities?ended=true", "")).Identities {
+		linked = append(linked, fmt.Sprint(i["email"], " is ", i["subject"], " by ", i["linked_by"], ", ended by ", i["ended_by"]))
+	}
+	require.Equal(t, []string{"[teams.get teams.reconcile] by bob, ended by ann", "[teams.get] by ann, ended by bob"}, own, "the newest first")
+	require.Equal(t, []string{"mia@example.org is eve by bob, ended by ann", "mia@example.org is mia by ann, ended by bob"}, linked)
+}
