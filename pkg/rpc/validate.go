@@ -56,6 +56,7 @@ var patternWords = map[string]string{
 	`^([A-Z0-9]{2,32})?$`:                    "must be a channel's id: 2 to 32 capital letters or digits, such as C0123456789",
 	`^[0-9a-f]{64}$`:                         "must be the hash of a plan: 64 digits or letters a to f, as the run's plan shows it",
 	`^([0-9a-f]{64})?$`:                      "must be the hash of a plan, 64 digits or letters a to f, or left out",
+	`^[A-Z0-9]{2,32}$`:                       "must be an id of Slack: 2 to 32 capital letters or digits, such as U0123456789",
 	`^[a-z][a-z_]{0,63}\.[a-z][a-z_]{0,63}$`: "must be an action, such as teams.reconcile",
 	`^[a-z][a-z0-9_.-]{0,127}$`:              "must be a role or an action: small letters, digits or _ . - beginning with a letter",
 	`^[a-z][a-z0-9-]{0,62}$`:                 "must be 1 to 63 small letters, digits or - and begin with a letter",

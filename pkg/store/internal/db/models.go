@@ -174,9 +174,23 @@ type Delivery struct {
 	LastError   string
 	CreatedAt   time.Time
 	DeliveredAt *time.Time
+	Revision    int32
+	RetoldAt    *time.Time
 }
 
 type Finding struct {
+	Seq        int64
+	JobID      uuid.UUID
+	ChangeID   string
+	TeamID     string
+	Outcome    string
+	RecordedAt time.Time
+	Content    string
+	PrevHash   string
+	Hash       string
+}
+
+type Findings0 struct {
 	Seq        int64
 	JobID      uuid.UUID
 	ChangeID   string
@@ -386,10 +400,26 @@ type Team struct {
 	LastAuditID     uuid.NullUUID
 }
 
+type TrailArchive struct {
+	FirstSeq   int64
+	LastSeq    int64
+	AnchorHash string
+	LastHash   string
+	Location   string
+	Sha256     string
+	ArchivedAt time.Time
+}
+
 type TrailHead struct {
 	OnlyRow bool
 	Seq     int64
 	Hash    string
+}
+
+type TrailPart struct {
+	Name     string
+	FirstSeq int64
+	LastSeq  int64
 }
 
 type UpstreamReport struct {

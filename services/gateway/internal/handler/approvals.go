@@ -35,7 +35,7 @@ func (r *Runs) ApproveRun(ctx context.Context, request *nthlayerv1.ApproveRunReq
 	if err != nil {
 		return nil, err
 	}
-	vote := policy.Vote{Principal: who, Roles: roles, Reason: request.GetReason(), Via: viaAPI, At: time.Now().UTC()}
+	vote := policy.Vote{Principal: who, Roles: roles, Reason: request.GetReason(), Via: rpc.Via(ctx), At: time.Now().UTC()}
 	if run, err = r.Store.Approve(ctx, jobID, request.GetPlanHash(), vote); err != nil {
 		return nil, err
 	}
@@ -52,14 +52,12 @@ func (r *Runs) RejectRun(ctx context.Context, request *nthlayerv1.RejectRunReque
 	if err != nil {
 		return nil, err
 	}
-	run, err := r.Store.Reject(ctx, jobID, request.GetPlanHash(), who, request.GetReason(), viaAPI)
+	run, err := r.Store.Reject(ctx, jobID, request.GetPlanHash(), who, request.GetReason(), rpc.Via(ctx))
 	if err != nil {
 		return nil, err
 	}
 	return r.decided(ctx, run)
 }
-
-const viaAPI = "api"
 
 func (r *Runs) decided(ctx context.Context, run store.Run) (*nthlayerv1.Run, error) {
 	rpc.Note(ctx, slog.String("job_id", run.JobID.String()), slog.String("team_id", run.TeamID))
