@@ -308,11 +308,10 @@ func (d Directory) TeamOf(ctx context.Context, r auth.Resource) (string, error) 
 	find, ok := map[string]func(context.Context, uuid.UUID) (string, error){
 		"job_id": d.Store.q.TeamOfRun, "letter_id": d.Store.q.TeamOfLetter, "finding_id": d.Store.q.TeamOfFinding,
 	}[r.Field]
-	id, err := uuid.Parse(r.ID)
-	if !ok || err != nil {
+	if !ok || uuid.Validate(r.ID) != nil {
 		return "", nil
 	}
-	team, err := find(ctx, id)
+	team, err := find(ctx, uuid.MustParse(r.ID))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
 	}
