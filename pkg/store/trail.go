@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -44,6 +45,13 @@ func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, e
 		entries[i] = trail.Entry{Finding: finding, Content: row.Content, PrevHash: row.PrevHash, Hash: row.Hash}
 	}
 	return entries, nil
+}
+
+// RemovedLately are the users whom runs removed from a team in the time before that nobody approved. Where it is not known
+// whether somebody was removed, they may have been.
+func (s *Store) RemovedLately(ctx context.Context, teamID string, within time.Duration) ([]string, error) {
+	users, err := s.q.RemovedLately(ctx, db.RemovedLatelyParams{TeamID: teamID, Within: within})
+	return users, wrap(err, "read who was removed of late")
 }
 
 // Effects lists the changes of a run that took effect, as the trail has them, in their order.

@@ -237,6 +237,39 @@ func (q *Queries) RecordedChanges(ctx context.Context, jobID uuid.UUID) ([]strin
 	return items, nil
 }
 
+const removedLately = `-- name: RemovedLately :many
+SELECT DISTINCT (changes.change->>'user_id')::text AS user_id
+FROM runs JOIN changes ON changes.job_id = runs.job_id
+WHERE runs.team_id = $1 AND NOT runs.approved AND (runs.finished_at IS NULL OR runs.finished_at > now() - $2::interval)
+  AND changes.change->>'kind' = 'remove_member' AND changes.outcome IN ('applied', 'unknown') AND changes.done_at > now() - $2::interval
+`
+
+type RemovedLatelyParams struct {
+	TeamID string
+	Within time.Duration
+}
+
+// Whom runs that nobody approved removed from a team. A run that has ended before the time is not looked into.
+func (q *Queries) RemovedLately(ctx context.Context, arg RemovedLatelyParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, removedLately, arg.TeamID, arg.Within)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const saveArchive = `-- name: SaveArchive :exec
 INSERT INTO trail_archives (first_seq, last_seq, anchor_hash, last_hash, location, sha256)
 VALUES ($1, $2, $3, $4, $5, $6)

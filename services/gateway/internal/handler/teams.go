@@ -105,7 +105,15 @@ func (t *Teams) PlanTeam(ctx context.Context, request *nthlayerv1.PlanTeamReques
 	if request.GetSource() == "" {
 		request.Source = sourceCortex
 	}
-	plan, err := t.Planner.Plan(ctx, request)
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roles, err := rpc.RolesOn(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
+	plan, err := t.Planner.Plan(rpc.OnBehalfOf(ctx, who, roles...), request)
 	return plan, from("the planner (reconcile-worker)", err)
 }
 
