@@ -10,6 +10,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/policy/rules"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
+	"github.com/nthlayer/nthlayer/pkg/simulator/pagerduty"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -17,7 +18,12 @@ import (
 func TestPlan_PolicyInput_IsWhatTheRulesWereGiven(t *testing.T) {
 	w := start(t)
 	ctx := rpc.OnBehalfOf(t.Context(), "ann", "viewer", "operator")
-	plan, err := w.planner.Plan(ctx, &nthlayerv1.PlanTeamRequest{TeamId: "lumen-search", PolicyInput: true, OverrideFreeze: "an outage"})
+	there := w.pagerDuty.State().(pagerduty.State)
+	request := &nthlayerv1.PlanTeamRequest{
+		TeamId: "lumen-search", Desired: &nthlayerv1.Desired{Name: there.Teams[0].Name, Description: "another one", Members: []*nthlayerv1.DesiredMember{{Email: there.Users[0].Email, Role: "manager"}}},
+		PolicyInput: true, OverrideFreeze: "an outage",
+	}
+	plan, err := w.planner.Plan(ctx, request)
 	require.NoError(t, err)
 	require.NotEmpty(t, plan.GetChanges())
 	text, err := protojson.Marshal(plan.GetPolicyInput())
@@ -32,7 +38,10 @@ func TestPlan_PolicyInput_IsWhatTheRulesWereGiven(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, string(text), string(again), "nothing is lost on the way")
 
-	plan, err = w.planner.Plan(ctx, &nthlayerv1.PlanTeamRequest{TeamId: "lumen-search"})
+	request.PolicyInput = false
+	plan, err = w.planner.Plan(ctx, request)
 	require.NoError(t, err)
+	require.NotEmpty(t, plan.GetChanges())
 	require.Nil(t, plan.GetPolicyInput())
+	require.Zero(t, w.stop())
 }
