@@ -106,6 +106,13 @@ func Finding(e trail.Entry) *nthlayerv1.Finding {
 		Seq: e.Seq, JobId: e.JobID, TeamId: e.TeamID, EntityRef: e.EntityRef, Action: e.Action,
 		Before: object(e.Before), After: object(e.After), Outcome: e.Outcome, Message: e.Message, Actor: e.Actor,
 		RecordedAt: timestamppb.New(e.RecordedAt), Hash: e.Hash, PrevHash: e.PrevHash, Content: []byte(e.Content),
+		Reason: e.Reason, RequestId: e.RequestID, PlanHash: e.PlanHash, ApprovedBy: e.ApprovedBy,
+	}
+	if d := e.Decision; d != nil {
+		finding.Decision = &nthlayerv1.Decision{Verdict: d.Verdict, Reasons: d.Reasons, Revision: d.Revision}
+		for _, note := range d.Notes {
+			finding.Decision.Violations = append(finding.Decision.Violations, &nthlayerv1.Violation{Verdict: string(policy.Allow), Reason: note})
+		}
 	}
 	for _, c := range e.APICalls {
 		finding.ApiCalls = append(finding.ApiCalls, &nthlayerv1.ApiCall{
@@ -127,6 +134,7 @@ func Entry(f *nthlayerv1.Finding) (trail.Entry, error) {
 	shown.Seq, shown.JobID, shown.TeamID = f.GetSeq(), f.GetJobId(), f.GetTeamId()
 	shown.EntityRef, shown.Action, shown.Outcome = f.GetEntityRef(), f.GetAction(), f.GetOutcome()
 	shown.Message, shown.Actor, shown.RecordedAt = f.GetMessage(), f.GetActor(), f.GetRecordedAt().AsTime()
+	shown.Reason, shown.RequestID, shown.PlanHash, shown.ApprovedBy = f.GetReason(), f.GetRequestId(), f.GetPlanHash(), f.GetApprovedBy()
 	return shown, nil
 }
 

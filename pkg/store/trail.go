@@ -22,14 +22,16 @@ type FindingFilter struct {
 	TeamID  string
 	JobID   uuid.UUID
 	Outcome string
+	UpTo    int64 // the last entry; 0: there is no bound
 	Limit   int
+	Teams   []string // only those of these teams; nil: of all
 }
 
 // Findings lists the trail from its beginning. What the table repeats of the sealed content comes from the table, so
 // that verification sees an edit of either.
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, error) {
 	rows, err := s.q.ListFindings(ctx, db.ListFindingsParams{
-		After: f.After, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, PageSize: int32(f.Limit),
+		After: f.After, UpTo: f.UpTo, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list findings")
@@ -71,9 +73,18 @@ func (s *Store) Effects(ctx context.Context, jobID uuid.UUID) (changes []ownersh
 			filter.After = e.Seq
 		}
 		if len(entries) < filter.Limit {
-			return changes, nil
+			break
 		}
 	}
+	made, err := s.q.CountApplied(ctx, jobID)
+	if err != nil {
+		return nil, wrap(err, "count the changes of a run")
+	}
+	if int64(len(changes)) < made {
+		return nil, fault.New(fault.Precondition, "what the run did was moved to the trail's archives: it is too old to be undone from here", nil).
+			WithReason("TRAIL_ARCHIVED")
+	}
+	return changes, nil
 }
 
 func entity(content json.RawMessage, into **ownership.Entity) error {
@@ -82,6 +93,13 @@ func entity(content json.RawMessage, into **ownership.Entity) error {
 	}
 	return decode(content, into)
 }
+
+// The trail has room for so many entries more, in parts of so many; that is looked after each time that so many were appended.
+const (
+	trailRoom   = 500_000
+	trailPart   = 100_000
+	extendEvery = 1_000
+)
 
 // record appends what is not there yet of a run's findings after the trail's head, which the transaction has locked.
 func record(ctx context.Context, q *db.Queries, head trail.Head, run Run, findings []trail.Finding) error {
@@ -118,6 +136,11 @@ func record(ctx context.Context, q *db.Queries, head trail.Head, run Run, findin
 	}
 	if len(p.Seqs) == 0 {
 		return nil
+	}
+	if p.Seqs[0]/extendEvery != head.Seq/extendEvery {
+		if err := q.ExtendTrail(ctx, db.ExtendTrailParams{Room: trailRoom, PartSize: trailPart}); err != nil {
+			return err
+		}
 	}
 	if err := q.AppendFindings(ctx, p); err != nil {
 		return err

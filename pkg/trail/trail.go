@@ -83,8 +83,8 @@ type Entry struct {
 
 // Head is the newest entry. The zero Head is that of an empty trail.
 type Head struct {
-	Seq  int64
-	Hash string
+	Seq  int64  `json:"seq"`
+	Hash string `json:"hash"`
 }
 
 // Append seals a finding as the next entry after h and gives the new head. It sets the finding's Seq. What would not
@@ -125,6 +125,9 @@ func (e *BrokenError) Error() string {
 
 // Verifier checks a trail entry by entry, from the first.
 type Verifier struct{ head Head }
+
+// VerifyAfter checks a piece of a trail: what follows an entry that is known.
+func VerifyAfter(anchor Head) *Verifier { return &Verifier{head: anchor} }
 
 // Next checks the entry that follows. After an error the verifier stands where it was.
 func (v *Verifier) Next(e Entry) error {

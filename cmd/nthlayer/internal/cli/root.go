@@ -1,7 +1,8 @@
 // Package cli is the command line of NthLayer: one file a command, each thin over a package that does the work.
 //
 // Exit codes: 0 all is well, 1 an error, 2 drift was found by `team plan`, or by an audit that was followed to its end
-// (`audit start --wait`, `audit schedule trigger --wait`, `audit watch`), or a plan may not be applied by itself (`policy eval`).
+// (`audit start --wait`, `audit schedule trigger --wait`, `audit watch`), or a plan may not be applied by itself (`policy eval`),
+// or somebody may not do something (`access check`).
 package cli
 
 import (
@@ -102,7 +103,7 @@ Commands that talk to a system find it by --addr and NTHLAYER_ADDR, and else thr
 	}
 	a.settings.Bind(root.PersistentFlags(), t.Environ)
 	root.AddCommand(
-		a.team(), a.run(), a.audit(), a.ignore(), a.trail(), a.delivery(), a.dlq(), a.upstream(),
+		a.team(), a.run(), a.audit(), a.ignore(), a.access(), a.trail(), a.delivery(), a.dlq(), a.upstream(),
 		a.dev(), a.demo(), a.simulate(), a.migrate(), a.flow(), a.policy(),
 	)
 	return root

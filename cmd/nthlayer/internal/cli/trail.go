@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) trail() *cobra.Command {
-	return group("trail", "Show the audit trail and prove it", a.trailList(), a.trailVerify())
+	return group("trail", "Show the audit trail and prove it", a.trailList(), a.trailVerify(), a.trailExport())
 }
 
 func (a *app) trailList() *cobra.Command {
@@ -52,22 +52,26 @@ func (a *app) trailList() *cobra.Command {
 	limitFlag(cmd, &limit, 0)
 	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
 	must(cmd.RegisterFlagCompletionFunc("outcome", cobra.FixedCompletions(
-		[]string{trail.Applied, trail.Failed, trail.Skipped, trail.Planned, trail.Denied, trail.Reported}, cobra.ShellCompDirectiveNoFileComp)))
+		[]string{trail.Applied, trail.Failed, trail.Skipped, trail.Unknown, trail.Planned, trail.Awaiting, trail.Denied, trail.Ignored, trail.Reported}, cobra.ShellCompDirectiveNoFileComp)))
 	a.outputFlag(cmd)
 	return cmd
 }
 
 func (a *app) trailVerify() *cobra.Command {
 	var known string
+	var files []string
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Read the whole trail and check its chain on this machine",
+		Short: "Read the whole trail, or exports of it, and check the chain on this machine",
 		Long: `Read the whole trail and check on this machine that no entry was changed, left out, put in or moved. The server is not
 trusted with the check.
 
 The chain cannot tell that the whole trail was written anew. Keep the head that this command prints somewhere else, and
-give it back with --head: the trail must still hold that entry.`,
+give it back with --head: the trail must still hold that entry.
+
+With --file, exports and archives are checked instead, without a server: each of them, and that they join on to each other.`,
 		Example: `  nthlayer trail verify
+  nthlayer trail verify --file 2026-q1.jsonl --file 2026-q2.jsonl.gz
   nthlayer trail verify --head 1042:9f2c…        the head that an earlier check printed`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,16 +79,25 @@ give it back with --head: the trail must still hold that entry.`,
 			if err != nil {
 				return err
 			}
+			if len(files) > 0 {
+				return a.verifyFiles(files, kept)
+			}
 			return a.withAPI(func(api *client.Client) error {
-				head, err := trailcheck.Read(cmd.Context(), api.Trail, kept)
+				head, anchor, err := trailcheck.Read(cmd.Context(), api.Trail, kept)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "The trail holds: %d entries, none changed, missing or added.\nhead %d:%s\n", head.Seq, head.Seq, head.Hash)
+				fmt.Fprintf(a.Out, "The trail holds: %d entries, none changed, missing or added.\n", head.Seq-anchor.Seq)
+				if anchor.Seq > 0 {
+					fmt.Fprintf(a.Out, "The %d before them lie in archives, which must end with %d:%s\n", anchor.Seq, anchor.Seq, anchor.Hash)
+				}
+				fmt.Fprintf(a.Out, "head %d:%s\n", head.Seq, head.Hash)
 				return nil
 			})
 		},
 	}
+	cmd.Flags().StringSliceVar(&files, "file", nil, "check this export or archive instead; may be given several times")
+	must(cmd.MarkFlagFilename("file", "jsonl", "gz"))
 	cmd.Flags().StringVar(&known, "head", "", "`SEQ:HASH` that an earlier check printed and the trail must still hold")
 	return cmd
 }

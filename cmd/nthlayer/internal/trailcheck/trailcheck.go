@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -19,34 +20,40 @@ const pageSize = 1000 // the API's largest page
 
 // Check reads a trail page by page, from its beginning.
 type Check struct {
-	chain trail.Verifier
-	kept  trail.Head // an entry that must be in the trail; zero: none
-	head  trail.Head // as the newest page gave it
+	chain  *trail.Verifier // nil before the first page
+	anchor trail.Head      // what lies in archives ends with this entry
+	kept   trail.Head      // an entry that must be in the trail; zero: none
+	head   trail.Head      // as the newest page gave it
 }
 
 // New begins a check. kept is a head that was printed before and must still be in the trail; the zero Head asks for
 // nothing.
 func New(kept trail.Head) *Check { return &Check{kept: kept} }
 
-// Read reads the whole trail from the API, checks it and gives its head.
-func Read(ctx context.Context, api nthlayerv1.TrailServiceClient, kept trail.Head) (trail.Head, error) {
+// Read reads the whole trail from the API, checks it and gives its head, and the entry with which its archives end.
+func Read(ctx context.Context, api nthlayerv1.TrailServiceClient, kept trail.Head) (head, anchor trail.Head, err error) {
 	check := New(kept)
 	for token := ""; ; {
 		page, err := api.ListFindings(ctx, &nthlayerv1.ListFindingsRequest{PageSize: pageSize, PageToken: token})
 		if err != nil {
-			return trail.Head{}, err
+			return head, anchor, err
 		}
 		if err := check.Page(page); err != nil {
-			return trail.Head{}, err
+			return head, anchor, err
 		}
 		if token = page.GetNextPageToken(); token == "" {
-			return check.Close()
+			head, err = check.Close()
+			return head, check.anchor, err
 		}
 	}
 }
 
 // Page checks the next page.
 func (c *Check) Page(page *nthlayerv1.ListFindingsResponse) error {
+	if c.chain == nil {
+		c.anchor = trail.Head{Seq: page.GetAnchor().GetSeq(), Hash: page.GetAnchor().GetHash()}
+		c.chain = trail.VerifyAfter(c.anchor)
+	}
 	for _, f := range page.GetFindings() {
 		if err := c.entry(f); err != nil {
 			return err
@@ -81,6 +88,13 @@ func (c *Check) Close() (trail.Head, error) {
 	if err := c.chain.Close(c.head); err != nil {
 		return trail.Head{}, err
 	}
+	switch {
+	case c.kept.Seq == 0 || c.kept.Seq > c.anchor.Seq:
+	case c.kept.Seq < c.anchor.Seq:
+		return trail.Head{}, fmt.Errorf("entry %d lies in an archive: check that with --file", c.kept.Seq)
+	case c.kept != c.anchor:
+		return trail.Head{}, &trail.BrokenError{Seq: c.anchor.Seq, Problem: "it is not the entry whose hash was kept: the trail was written anew"}
+	}
 	if c.kept.Seq > c.head.Seq {
 		return trail.Head{}, &trail.BrokenError{
 			Seq: c.head.Seq, Problem: fmt.Sprintf("the trail ends here, but it once had entry %d", c.kept.Seq),
@@ -106,6 +120,11 @@ func differs(shown *nthlayerv1.Finding, sealed trail.Finding) string {
 		{"outcome", shown.GetOutcome() == sealed.Outcome},
 		{"message", shown.GetMessage() == sealed.Message},
 		{"actor", shown.GetActor() == sealed.Actor},
+		{"reason", shown.GetReason() == sealed.Reason},
+		{"request_id", shown.GetRequestId() == sealed.RequestID},
+		{"plan_hash", shown.GetPlanHash() == sealed.PlanHash},
+		{"decision", sameDecision(shown.GetDecision(), sealed.Decision)},
+		{"approved_by", slices.Equal(shown.GetApprovedBy(), sealed.ApprovedBy)},
 		{"recorded_at", sameTime(shown.GetRecordedAt().AsTime(), sealed.RecordedAt)},
 	} {
 		if !field.same {
@@ -113,6 +132,18 @@ func differs(shown *nthlayerv1.Finding, sealed trail.Finding) string {
 		}
 	}
 	return ""
+}
+
+func sameDecision(shown *nthlayerv1.Decision, sealed *trail.Decision) bool {
+	if shown == nil || sealed == nil {
+		return shown == nil && sealed == nil
+	}
+	var notes []string
+	for _, v := range shown.GetViolations() {
+		notes = append(notes, v.GetReason())
+	}
+	return shown.GetVerdict() == sealed.Verdict && slices.Equal(shown.GetReasons(), sealed.Reasons) && slices.Equal(notes, sealed.Notes) &&
+		shown.GetRevision() == sealed.Revision
 }
 
 func sameObject(shown *structpb.Struct, sealed json.RawMessage) bool {

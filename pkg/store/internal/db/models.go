@@ -134,6 +134,16 @@ type Chore struct {
 	DoneAt time.Time
 }
 
+type CustomRole struct {
+	VersionID uuid.UUID
+	Role      string
+	Actions   []string
+	ChangedBy string
+	ChangedAt time.Time
+	EndedBy   string
+	EndedAt   *time.Time
+}
+
 type DeadLetter struct {
 	LetterID  uuid.UUID
 	Kind      string
@@ -164,9 +174,23 @@ type Delivery struct {
 	LastError   string
 	CreatedAt   time.Time
 	DeliveredAt *time.Time
+	Revision    int32
+	RetoldAt    *time.Time
 }
 
 type Finding struct {
+	Seq        int64
+	JobID      uuid.UUID
+	ChangeID   string
+	TeamID     string
+	Outcome    string
+	RecordedAt time.Time
+	Content    string
+	PrevHash   string
+	Hash       string
+}
+
+type Findings0 struct {
 	Seq        int64
 	JobID      uuid.UUID
 	ChangeID   string
@@ -193,6 +217,16 @@ type IdempotencyKey struct {
 	JobID       uuid.UUID
 	CreatedAt   time.Time
 	LastUsedAt  time.Time
+}
+
+type Identity struct {
+	LinkID   uuid.UUID
+	EmailKey string
+	Subject  string
+	LinkedBy string
+	LinkedAt time.Time
+	EndedBy  string
+	EndedAt  *time.Time
 }
 
 type IgnoreRule struct {
@@ -244,6 +278,19 @@ type Pause struct {
 	PausedBy string
 	PausedAt time.Time
 	Until    time.Time
+}
+
+type RoleBinding struct {
+	BindingID uuid.UUID
+	Subject   string
+	Role      string
+	TeamID    string
+	Reason    string
+	GrantedBy string
+	GrantedAt time.Time
+	ExpiresAt *time.Time
+	RevokedBy string
+	RevokedAt *time.Time
 }
 
 type Run struct {
@@ -353,10 +400,26 @@ type Team struct {
 	LastAuditID     uuid.NullUUID
 }
 
+type TrailArchive struct {
+	FirstSeq   int64
+	LastSeq    int64
+	AnchorHash string
+	LastHash   string
+	Location   string
+	Sha256     string
+	ArchivedAt time.Time
+}
+
 type TrailHead struct {
 	OnlyRow bool
 	Seq     int64
 	Hash    string
+}
+
+type TrailPart struct {
+	Name     string
+	FirstSeq int64
+	LastSeq  int64
 }
 
 type UpstreamReport struct {

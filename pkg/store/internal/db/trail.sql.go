@@ -47,30 +47,70 @@ func (q *Queries) AppendFindings(ctx context.Context, arg AppendFindingsParams) 
 	return err
 }
 
+const countApplied = `-- name: CountApplied :one
+SELECT count(*) FROM changes WHERE job_id = $1 AND outcome = 'applied'
+`
+
+func (q *Queries) CountApplied(ctx context.Context, jobID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, countApplied, jobID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const dropPart = `-- name: DropPart :exec
+SELECT drop_trail_part($1)
+`
+
+func (q *Queries) DropPart(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, dropPart, name)
+	return err
+}
+
+const extendTrail = `-- name: ExtendTrail :exec
+SELECT extend_trail($1::bigint, $2::bigint)
+`
+
+type ExtendTrailParams struct {
+	Room     int64
+	PartSize int64
+}
+
+func (q *Queries) ExtendTrail(ctx context.Context, arg ExtendTrailParams) error {
+	_, err := q.db.Exec(ctx, extendTrail, arg.Room, arg.PartSize)
+	return err
+}
+
 const listFindings = `-- name: ListFindings :many
 SELECT seq, job_id, change_id, team_id, outcome, recorded_at, content, prev_hash, hash FROM findings
 WHERE seq > $1
-  AND ($2::text = '' OR team_id = $2)
-  AND ($3::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = $3)
-  AND ($4::text = '' OR outcome = $4)
+  AND ($2::bigint = 0 OR seq <= $2)
+  AND ($3::text = '' OR team_id = $3)
+  AND ($4::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = $4)
+  AND ($5::text = '' OR outcome = $5)
+  AND ($6::text[] IS NULL OR team_id = any($6::text[]))
 ORDER BY seq
-LIMIT $5
+LIMIT $7
 `
 
 type ListFindingsParams struct {
 	After    int64
+	UpTo     int64
 	TeamID   string
 	JobID    uuid.UUID
 	Outcome  string
+	Teams    []string
 	PageSize int32
 }
 
 func (q *Queries) ListFindings(ctx context.Context, arg ListFindingsParams) ([]Finding, error) {
 	rows, err := q.db.Query(ctx, listFindings,
 		arg.After,
+		arg.UpTo,
 		arg.TeamID,
 		arg.JobID,
 		arg.Outcome,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -131,6 +171,48 @@ func (q *Queries) MoveTrailHead(ctx context.Context, arg MoveTrailHeadParams) er
 	return err
 }
 
+const oldestPart = `-- name: OldestPart :one
+SELECT trail_parts.name, trail_parts.first_seq, trail_parts.last_seq FROM trail_parts
+WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p)
+  AND trail_parts.last_seq <= (SELECT seq FROM trail_head)
+  AND NOT EXISTS (
+      SELECT FROM findings
+      WHERE findings.seq BETWEEN trail_parts.first_seq AND trail_parts.last_seq AND findings.recorded_at >= $1::timestamptz
+  )
+`
+
+// The oldest part of the trail that is full, if all of it was recorded before a time.
+func (q *Queries) OldestPart(ctx context.Context, before time.Time) (TrailPart, error) {
+	row := q.db.QueryRow(ctx, oldestPart, before)
+	var i TrailPart
+	err := row.Scan(&i.Name, &i.FirstSeq, &i.LastSeq)
+	return i, err
+}
+
+const periodBounds = `-- name: PeriodBounds :one
+SELECT
+    coalesce((SELECT min(seq) FROM findings WHERE recorded_at >= $1::timestamptz), 0)::bigint AS first_seq,
+    coalesce((SELECT max(seq) FROM findings WHERE recorded_at < $2::timestamptz), 0)::bigint AS last_seq
+`
+
+type PeriodBoundsParams struct {
+	RecordedFrom *time.Time
+	RecordedTo   *time.Time
+}
+
+type PeriodBoundsRow struct {
+	FirstSeq int64
+	LastSeq  int64
+}
+
+// The first entry that was recorded at a time or later, and the last before another. NULL: there is none, or it was not asked.
+func (q *Queries) PeriodBounds(ctx context.Context, arg PeriodBoundsParams) (PeriodBoundsRow, error) {
+	row := q.db.QueryRow(ctx, periodBounds, arg.RecordedFrom, arg.RecordedTo)
+	var i PeriodBoundsRow
+	err := row.Scan(&i.FirstSeq, &i.LastSeq)
+	return i, err
+}
+
 const recordedChanges = `-- name: RecordedChanges :many
 SELECT change_id FROM findings WHERE job_id = $1
 `
@@ -181,6 +263,80 @@ func (q *Queries) RemovedLately(ctx context.Context, arg RemovedLatelyParams) ([
 			return nil, err
 		}
 		items = append(items, user_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const saveArchive = `-- name: SaveArchive :exec
+INSERT INTO trail_archives (first_seq, last_seq, anchor_hash, last_hash, location, sha256)
+VALUES ($1, $2, $3, $4, $5, $6)
+`
+
+type SaveArchiveParams struct {
+	FirstSeq   int64
+	LastSeq    int64
+	AnchorHash string
+	LastHash   string
+	Location   string
+	Sha256     string
+}
+
+func (q *Queries) SaveArchive(ctx context.Context, arg SaveArchiveParams) error {
+	_, err := q.db.Exec(ctx, saveArchive,
+		arg.FirstSeq,
+		arg.LastSeq,
+		arg.AnchorHash,
+		arg.LastHash,
+		arg.Location,
+		arg.Sha256,
+	)
+	return err
+}
+
+const trailAnchor = `-- name: TrailAnchor :one
+SELECT last_seq, last_hash FROM trail_archives ORDER BY last_seq DESC LIMIT 1
+`
+
+type TrailAnchorRow struct {
+	LastSeq  int64
+	LastHash string
+}
+
+func (q *Queries) TrailAnchor(ctx context.Context) (TrailAnchorRow, error) {
+	row := q.db.QueryRow(ctx, trailAnchor)
+	var i TrailAnchorRow
+	err := row.Scan(&i.LastSeq, &i.LastHash)
+	return i, err
+}
+
+const trailArchives = `-- name: TrailArchives :many
+SELECT first_seq, last_seq, anchor_hash, last_hash, location, sha256, archived_at FROM trail_archives ORDER BY first_seq
+`
+
+func (q *Queries) TrailArchives(ctx context.Context) ([]TrailArchive, error) {
+	rows, err := q.db.Query(ctx, trailArchives)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TrailArchive{}
+	for rows.Next() {
+		var i TrailArchive
+		if err := rows.Scan(
+			&i.FirstSeq,
+			&i.LastSeq,
+			&i.AnchorHash,
+			&i.LastHash,
+			&i.Location,
+			&i.Sha256,
+			&i.ArchivedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

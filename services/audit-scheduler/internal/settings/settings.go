@@ -8,6 +8,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/objects"
 )
 
 // Settings of the audit-scheduler.
@@ -18,6 +19,25 @@ type Settings struct {
 	SQS      config.SQS
 	TLS      config.InternalTLS
 	Ticks    Ticks
+	S3       config.S3
+	Trail    Trail
+}
+
+// Trail is for how long the audit trail stays in the database.
+type Trail struct {
+	Keep    time.Duration `env:"NTHLAYER_TRAIL_KEEP" envDefault:"0s" doc:"after how long parts of the audit trail are moved to NTHLAYER_TRAIL_ARCHIVE, in hours; 0: never"`
+	Archive string        `env:"NTHLAYER_TRAIL_ARCHIVE" doc:"where old parts of the audit trail are kept: s3://bucket/prefix or file:///directory"`
+}
+
+// Validate wants to know where, where something is to be moved.
+func (t Trail) Validate() error {
+	if t.Keep == 0 && t.Archive == "" {
+		return nil
+	}
+	if t.Keep < 24*time.Hour {
+		return fault.Field("NTHLAYER_TRAIL_KEEP", "must be at least 24h, or 0 where nothing is moved")
+	}
+	return objects.Check("NTHLAYER_TRAIL_ARCHIVE", t.Archive)
 }
 
 // Ticks is what tells that it is time to look for schedules that are due.

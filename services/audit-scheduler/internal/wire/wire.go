@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/objects"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/mtls"
@@ -17,6 +18,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/store"
 	internalv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/internalapi/v1"
 	"github.com/nthlayer/nthlayer/services/audit-scheduler/internal/conduct"
+	"github.com/nthlayer/nthlayer/services/audit-scheduler/internal/retention"
 	"github.com/nthlayer/nthlayer/services/audit-scheduler/internal/schedules"
 	"github.com/nthlayer/nthlayer/services/audit-scheduler/internal/settings"
 	"github.com/nthlayer/nthlayer/services/audit-scheduler/internal/tick"
@@ -60,6 +62,17 @@ func Scheduler(ctx context.Context, s *service.Service, cfg settings.Settings) e
 	} else {
 		consumer := queue.NewConsumer(client, cfg.Ticks.Queue, ticker.Handle, s.Log, queue.ConsumerOptions{Concurrency: 1})
 		s.Serve("consumer of ticks", consumer.Run)
+	}
+	if cfg.Trail.Archive != "" {
+		archives, err := objects.Open(ctx, objects.Config{URL: cfg.Trail.Archive, Endpoint: cfg.S3.Endpoint})
+		if err != nil {
+			return err
+		}
+		s.Close("trail archives", func(context.Context) error { archives.Close(); return nil })
+		keeper := &retention.Keeper{
+			Trail: db, Objects: archives, Place: strings.TrimRight(cfg.Trail.Archive, "/"), Keep: cfg.Trail.Keep, Every: time.Hour, Log: s.Log, Now: time.Now,
+		}
+		s.Go("trail retention", keeper.Run)
 	}
 	if err := count(s, db); err != nil {
 		return err
