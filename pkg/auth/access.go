@@ -32,6 +32,7 @@ func (b Binding) holds(now time.Time) bool {
 
 // Grants is what a company has granted beside what tokens say.
 type Grants struct {
+	AsOf       time.Time // when reading began; zero: now
 	Bindings   []Binding
 	Roles      map[string][]string // custom role → its actions
 	Identities map[string]string   // e-mail address, in small letters → subject
@@ -95,9 +96,13 @@ func NewAuthorizer(teams Teams) *Authorizer {
 	return &Authorizer{teams: teams, now: time.Now}
 }
 
-// Learn replaces what is granted, as it was read just now.
+// Learn replaces what is granted. It is as old as the moment when reading it began: what took long to arrive, or lay in a
+// process that was frozen, is no younger for that.
 func (a *Authorizer) Learn(g Grants) {
-	k := &known{at: a.now(), bySubject: map[string][]Binding{}, roles: g.Roles, subjects: g.Identities, emails: map[string][]string{}}
+	if g.AsOf.IsZero() {
+		g.AsOf = a.now()
+	}
+	k := &known{at: g.AsOf, bySubject: map[string][]Binding{}, roles: g.Roles, subjects: g.Identities, emails: map[string][]string{}}
 	for _, b := range g.Bindings {
 		k.bySubject[b.Subject] = append(k.bySubject[b.Subject], b)
 	}

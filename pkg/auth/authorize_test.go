@@ -174,6 +174,16 @@ func TestAuthorize_ExpiredRevokedStale_CountNoMore(t *testing.T) {
 	require.True(t, may(a, auth.Principal{Scopes: []string{"nthlayer/operator"}}, "teams.get", auth.All), "the token says so itself")
 }
 
+// A process that is frozen between reading and learning must not take what it read then for what is granted now.
+func TestAuthorize_LearnedLate_CountsFromWhenItWasRead(t *testing.T) {
+	ann := auth.Principal{Subject: "ann"}
+	for read, want := range map[time.Duration]bool{0: true, 4 * time.Minute: true, 6 * time.Minute: false} {
+		a := auth.NewAuthorizer(nil)
+		a.Learn(auth.Grants{AsOf: time.Now().Add(-read), Bindings: []auth.Binding{{Subject: "ann", Role: "operator"}}})
+		require.Equal(t, want, may(a, ann, "teams.reconcile", auth.All), "read %s ago", read)
+	}
+}
+
 func TestRolesOn_WithThoseTheyInclude(t *testing.T) {
 	a := auth.NewAuthorizer(nil)
 	a.Learn(auth.Grants{

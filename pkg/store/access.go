@@ -19,7 +19,7 @@ import (
 
 // Grants reads everything that is granted now. Three round trips.
 func (s *Store) Grants(ctx context.Context) (auth.Grants, error) {
-	g := auth.Grants{Roles: map[string][]string{}, Identities: map[string]string{}}
+	g := auth.Grants{AsOf: time.Now(), Roles: map[string][]string{}, Identities: map[string]string{}}
 	bindings, err := s.q.GrantsInForce(ctx)
 	if err != nil {
 		return g, wrap(err, "read the grants")

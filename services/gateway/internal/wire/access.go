@@ -10,14 +10,20 @@ import (
 	"github.com/nthlayer/nthlayer/services/gateway/internal/settings"
 )
 
-// readGrants is how often the grants are read although nobody said that they have changed.
-const readGrants = 10 * time.Second
+const (
+	// readGrants is how often the grants are read although nobody said that they have changed.
+	readGrants = 10 * time.Second
+	// readWithin bounds one reading: a connection that died silently must not keep the next from being tried.
+	readWithin = 5 * time.Second
+)
 
 // access decides who may do what, by what is granted in the database at any moment: a change there is told to all gateways, and
 // read again now and then in case that was lost.
 func access(ctx context.Context, s *service.Service, db *store.Store, cfg settings.Settings) (*auth.Authorizer, error) {
 	authorizer := auth.NewAuthorizer(store.Directory{Store: db, Roles: cfg.Access.Roles})
 	learn := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, readWithin)
+		defer cancel()
 		grants, err := db.Grants(ctx)
 		if err == nil {
 			authorizer.Learn(grants)
