@@ -90,6 +90,14 @@ func checkFIFO(variable, name string) error {
 	return nil
 }
 
+// S3 is where objects in buckets are. Its Endpoint goes into objects.Config.
+type S3 struct {
+	Endpoint string `env:"NTHLAYER_S3_ENDPOINT" doc:"the S3 endpoint; empty: AWS, with region and credentials as the AWS SDK finds them (AWS_REGION, task role)"`
+}
+
+// Validate checks the endpoint.
+func (s S3) Validate() error { return CheckURL("NTHLAYER_S3_ENDPOINT", s.Endpoint) }
+
 // Cortex is the source of ownership.
 type Cortex struct {
 	URL       string `env:"NTHLAYER_CORTEX_URL" envDefault:"https://api.getcortexapp.com" doc:"the Cortex API"`

@@ -9,14 +9,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sesv2"
 	"github.com/aws/aws-sdk-go-v2/service/sesv2/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/nthlayer/nthlayer/pkg/awsapi"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 )
 
@@ -36,33 +34,14 @@ type SES struct {
 
 // OpenSES makes a SES; it does not call the service yet.
 func OpenSES(ctx context.Context, cfg SESConfig) (*SES, error) {
-	loaded, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(cfg.Region))
+	loaded, transport, err := awsapi.Load(ctx, awsapi.Endpoint{URL: cfg.Endpoint, Variable: "NTHLAYER_SES_ENDPOINT", Region: cfg.Region})
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "the AWS configuration in the environment cannot be read", err)
-	}
-	if cfg.Endpoint != "" && !environmentHasCredentials() {
-		// A local endpoint takes any credentials; the chain's last resort, the metadata service, would only time out.
-		loaded.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
-	}
-	transport := &http.Transport{}
-	if client, ok := loaded.HTTPClient.(*awshttp.BuildableClient); ok {
-		transport = client.GetTransport()
+		return nil, err
 	}
 	api := sesv2.NewFromConfig(loaded, func(o *sesv2.Options) {
-		o.HTTPClient = &http.Client{Transport: transport}
 		o.Retryer = aws.NopRetryer{} // SendEmail is not idempotent: the outbox decides what is sent again
-		if cfg.Endpoint != "" {
-			o.BaseEndpoint = aws.String(cfg.Endpoint)
-		}
 	})
 	return &SES{api: api, transport: transport, from: cfg.From}, nil
-}
-
-// environmentHasCredentials tells whether somebody set credentials on purpose.
-func environmentHasCredentials() bool {
-	env, err := awsconfig.NewEnvConfig()
-	return err == nil && (env.Credentials.HasKeys() || env.ContainerCredentialsEndpoint != "" ||
-		env.ContainerCredentialsRelativePath != "" || env.WebIdentityTokenFilePath != "" || env.SharedConfigProfile != "")
 }
 
 // Close drops idle connections.

@@ -6,13 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/awsapi"
 )
 
 // Config says where the queues are. Region and credentials come from the SDK's own chain (AWS_REGION, task role, …).
@@ -26,8 +22,6 @@ type Config struct {
 const (
 	// callTimeout bounds a call that does not wait for messages, with the SDK's retries.
 	callTimeout = 15 * time.Second
-	// fallbackRegion is what a local endpoint gets when the environment names no region; it only has to be some region.
-	fallbackRegion = "us-east-1"
 	// idleConnections: a consumer's long poll, its heartbeats and deletes, and a relay's sends go side by side.
 	idleConnections = 32
 )
@@ -43,47 +37,12 @@ type Client struct {
 
 // Open makes a client; it does not call the service yet. Close it when everything that uses it has stopped.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
-	var load []func(*awsconfig.LoadOptions) error
-	if cfg.Endpoint != "" {
-		load = append(load, awsconfig.WithDefaultRegion(fallbackRegion))
-	}
-	loaded, err := awsconfig.LoadDefaultConfig(ctx, load...)
+	loaded, transport, err := awsapi.Load(ctx, awsapi.Endpoint{URL: cfg.Endpoint, Variable: "NTHLAYER_SQS_ENDPOINT"})
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "the AWS configuration in the environment cannot be read", err)
-	}
-	if cfg.Endpoint == "" && loaded.Region == "" {
-		return nil, fault.New(fault.Invalid, "no AWS region: set AWS_REGION, or NTHLAYER_SQS_ENDPOINT for a local queue service", nil)
-	}
-	if cfg.Endpoint != "" && !environmentHasCredentials() {
-		// A local endpoint takes any credentials; the chain's last resort, the metadata service, would only time out.
-		loaded.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
-	}
-	transport := transportOf(loaded)
-	api := sqs.NewFromConfig(loaded, func(o *sqs.Options) {
-		o.HTTPClient = &http.Client{Transport: transport}
-		if cfg.Endpoint != "" {
-			o.BaseEndpoint = aws.String(cfg.Endpoint)
-		}
-	})
-	return &Client{api: api, transport: transport, urls: make(map[string]string)}, nil
-}
-
-// transportOf copies the SDK's transport, which knows AWS_CA_BUNDLE and the proxy; a transport of our own can be closed.
-func transportOf(loaded aws.Config) *http.Transport {
-	transport := &http.Transport{}
-	if client, ok := loaded.HTTPClient.(*awshttp.BuildableClient); ok {
-		transport = client.GetTransport()
+		return nil, err
 	}
 	transport.MaxIdleConnsPerHost = idleConnections
-	return transport
-}
-
-// environmentHasCredentials tells whether somebody set credentials on purpose: keys, a task role, a web identity or a
-// profile. Only the environment is asked, not files or the instance's metadata service.
-func environmentHasCredentials() bool {
-	env, err := awsconfig.NewEnvConfig()
-	return err == nil && (env.Credentials.HasKeys() || env.ContainerCredentialsEndpoint != "" ||
-		env.ContainerCredentialsRelativePath != "" || env.WebIdentityTokenFilePath != "" || env.SharedConfigProfile != "")
+	return &Client{api: sqs.NewFromConfig(loaded), transport: transport, urls: make(map[string]string)}, nil
 }
 
 // Close drops idle connections.
