@@ -29,7 +29,7 @@ func CSV(w io.Writer, items []notice.AuditItem) error {
 		}
 		cells := []string{i.FindingID, i.TeamID, i.Kind, i.Category, i.Entity, i.Message, i.Status, since, returned, i.ChangedBy}
 		for c := range cells {
-			cells[c] = harmless(cells[c])
+			cells[c] = Harmless(cells[c])
 		}
 		_ = out.Write(cells)
 	}
@@ -43,7 +43,8 @@ func CSV(w io.Writer, items []notice.AuditItem) error {
 // formula begins what a spreadsheet computes; the wide forms count as well where East Asian settings are on.
 const formula = "=+-@＝＋－＠"
 
-func harmless(cell string) string {
+// Harmless is a cell that no spreadsheet computes and no terminal obeys.
+func Harmless(cell string) string {
 	cell = clean(cell, math.MaxInt)
 	if strings.IndexAny(cell, formula) == 0 {
 		return "'" + cell

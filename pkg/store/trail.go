@@ -15,9 +15,11 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
-// FindingFilter selects findings; empty fields select all. After is the last entry of the page before.
+// FindingFilter selects findings; empty fields select all. After is the last entry of the page before, Last the last one
+// that is wanted.
 type FindingFilter struct {
 	After   int64
+	Last    int64
 	TeamID  string
 	JobID   uuid.UUID
 	Outcome string
@@ -28,7 +30,7 @@ type FindingFilter struct {
 // that verification sees an edit of either.
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, error) {
 	rows, err := s.q.ListFindings(ctx, db.ListFindingsParams{
-		After: f.After, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, PageSize: int32(f.Limit),
+		After: f.After, Last: f.Last, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list findings")
@@ -44,8 +46,17 @@ func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, e
 	return entries, nil
 }
 
-// Effects lists the changes of a run that took effect, as the trail has them, in their order.
+// Effects lists the changes of a run that took effect, as the trail has them, in their order. Those of a run whose time
+// was moved to archives are not known whole: that is a Precondition fault.
 func (s *Store) Effects(ctx context.Context, jobID uuid.UUID) (changes []ownership.Change, err error) {
+	moved, err := s.RunArchives(ctx, jobID)
+	if err != nil {
+		return nil, err
+	}
+	if len(moved) > 0 {
+		return nil, fault.New(fault.Precondition, "what the run did may stand in "+moved[0].Location+
+			", no longer in the database: look there, and reconcile the team", nil).WithReason("FINDINGS_ARCHIVED")
+	}
 	filter := FindingFilter{JobID: jobID, Outcome: trail.Applied, Limit: 1000}
 	for {
 		entries, err := s.Findings(ctx, filter)

@@ -83,8 +83,8 @@ type Entry struct {
 
 // Head is the newest entry. The zero Head is that of an empty trail.
 type Head struct {
-	Seq  int64
-	Hash string
+	Seq  int64  `json:"seq"`
+	Hash string `json:"hash"`
 }
 
 // Append seals a finding as the next entry after h and gives the new head. It sets the finding's Seq. What would not
@@ -123,8 +123,11 @@ func (e *BrokenError) Error() string {
 	return fmt.Sprintf("trail broken at entry %d: %s", e.Seq, e.Problem)
 }
 
-// Verifier checks a trail entry by entry, from the first.
+// Verifier checks a trail entry by entry: the zero Verifier from the first.
 type Verifier struct{ head Head }
+
+// NewVerifier checks what follows anchor, an entry that is known from elsewhere.
+func NewVerifier(anchor Head) Verifier { return Verifier{head: anchor} }
 
 // Next checks the entry that follows. After an error the verifier stands where it was.
 func (v *Verifier) Next(e Entry) error {

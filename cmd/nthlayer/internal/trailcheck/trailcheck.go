@@ -4,74 +4,100 @@ package trailcheck
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"reflect"
-	"time"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
+	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
 const pageSize = 1000 // the API's largest page
 
-// Check reads a trail page by page, from its beginning.
+// ErrMoved says that a part of the trail was moved to archives while it was read.
+var ErrMoved = errors.New("a part of the trail was moved to the archives meanwhile; try again")
+
+// Check reads a trail page by page, from its beginning, or from the entry after its anchor where older ones were moved.
 type Check struct {
-	chain trail.Verifier
-	kept  trail.Head // an entry that must be in the trail; zero: none
-	head  trail.Head // as the newest page gave it
+	chain  trail.Verifier
+	kept   trail.Head // an entry that must be in the trail; zero: none
+	head   trail.Head // as the newest page gave it
+	anchor trail.Head // what the trail begins after
+	begun  bool
 }
 
 // New begins a check. kept is a head that was printed before and must still be in the trail; the zero Head asks for
 // nothing.
 func New(kept trail.Head) *Check { return &Check{kept: kept} }
 
-// Read reads the whole trail from the API, checks it and gives its head.
-func Read(ctx context.Context, api nthlayerv1.TrailServiceClient, kept trail.Head) (trail.Head, error) {
+// Read reads the whole trail from the API, checks it and gives its head, and the entry that it begins after.
+func Read(ctx context.Context, client nthlayerv1.TrailServiceClient, kept trail.Head) (anchor, head trail.Head, err error) {
 	check := New(kept)
 	for token := ""; ; {
-		page, err := api.ListFindings(ctx, &nthlayerv1.ListFindingsRequest{PageSize: pageSize, PageToken: token})
-		if err != nil {
-			return trail.Head{}, err
+		page, err := client.ListFindings(ctx, &nthlayerv1.ListFindingsRequest{PageSize: pageSize, PageToken: token})
+		if err == nil {
+			err = check.Page(page)
 		}
-		if err := check.Page(page); err != nil {
-			return trail.Head{}, err
+		if err != nil {
+			return trail.Head{}, trail.Head{}, err
 		}
 		if token = page.GetNextPageToken(); token == "" {
-			return check.Close()
+			head, err = check.Close()
+			return check.anchor, head, err
 		}
 	}
 }
 
 // Page checks the next page.
 func (c *Check) Page(page *nthlayerv1.ListFindingsResponse) error {
+	switch anchor := head(page.GetAnchor()); {
+	case !c.begun:
+		c.begun, c.anchor, c.chain = true, anchor, trail.NewVerifier(anchor)
+		if err := c.keptBefore(); err != nil {
+			return err
+		}
+	case anchor.Seq > c.chain.Head().Seq:
+		return ErrMoved
+	}
 	for _, f := range page.GetFindings() {
 		if err := c.entry(f); err != nil {
 			return err
 		}
 	}
-	c.head = trail.Head{Seq: page.GetHead().GetSeq(), Hash: page.GetHead().GetHash()}
+	c.head = head(page.GetHead())
 	return nil
 }
 
-func (c *Check) entry(shown *nthlayerv1.Finding) error {
-	sealed, err := trail.Decode(string(shown.GetContent()))
-	if err != nil {
-		return &trail.BrokenError{Seq: shown.GetSeq(), Problem: "its content cannot be read: " + err.Error()}
+// keptBefore checks a kept entry that was moved away: only the anchor is known here.
+func (c *Check) keptBefore() error {
+	switch {
+	case c.kept.Seq == 0 || c.kept.Seq > c.anchor.Seq:
+		return nil
+	case c.kept.Seq < c.anchor.Seq:
+		return fmt.Errorf("entry %d was moved to the archives: check them with `nthlayer trail verify --file ARCHIVE... --head %d:%s`",
+			c.kept.Seq, c.kept.Seq, c.kept.Hash)
+	default:
+		return checkKept(c.kept, trail.Entry{Finding: trail.Finding{Seq: c.anchor.Seq}, Hash: c.anchor.Hash})
 	}
-	entry := trail.Entry{
-		Finding: sealed, Content: string(shown.GetContent()), PrevHash: shown.GetPrevHash(), Hash: shown.GetHash(),
+}
+
+func head(h *nthlayerv1.TrailHead) trail.Head { return trail.Head{Seq: h.GetSeq(), Hash: h.GetHash()} }
+
+func (c *Check) entry(shown *nthlayerv1.Finding) error {
+	entry, err := api.Entry(shown)
+	if err != nil {
+		return err
 	}
 	if err := c.chain.Next(entry); err != nil {
 		return err
 	}
-	if field := differs(shown, sealed); field != "" {
-		return &trail.BrokenError{Seq: sealed.Seq, Problem: "the server shows another " + field + " than was sealed"}
-	}
-	if c.kept.Seq == sealed.Seq && c.kept.Hash != shown.GetHash() {
-		return &trail.BrokenError{Seq: sealed.Seq, Problem: "it is not the entry whose hash was kept: the trail was written anew"}
+	return checkKept(c.kept, entry)
+}
+
+// checkKept checks the entry that was kept, when it comes.
+func checkKept(kept trail.Head, e trail.Entry) error {
+	if kept.Seq == e.Seq && kept.Hash != e.Hash {
+		return &trail.BrokenError{Seq: e.Seq, Problem: "it is not the entry whose hash was kept: the trail was written anew"}
 	}
 	return nil
 }
@@ -87,60 +113,4 @@ func (c *Check) Close() (trail.Head, error) {
 		}
 	}
 	return c.head, nil
-}
-
-// differs names the first field in which what is shown is not what was sealed, or "".
-func differs(shown *nthlayerv1.Finding, sealed trail.Finding) string {
-	for _, field := range []struct {
-		name string
-		same bool
-	}{
-		{"seq", shown.GetSeq() == sealed.Seq},
-		{"job_id", shown.GetJobId() == sealed.JobID},
-		{"team_id", shown.GetTeamId() == sealed.TeamID},
-		{"entity_ref", shown.GetEntityRef() == sealed.EntityRef},
-		{"action", shown.GetAction() == sealed.Action},
-		{"before", sameObject(shown.GetBefore(), sealed.Before)},
-		{"after", sameObject(shown.GetAfter(), sealed.After)},
-		{"api_calls", sameCalls(shown.GetApiCalls(), sealed.APICalls)},
-		{"outcome", shown.GetOutcome() == sealed.Outcome},
-		{"message", shown.GetMessage() == sealed.Message},
-		{"actor", shown.GetActor() == sealed.Actor},
-		{"recorded_at", sameTime(shown.GetRecordedAt().AsTime(), sealed.RecordedAt)},
-	} {
-		if !field.same {
-			return field.name
-		}
-	}
-	return ""
-}
-
-func sameObject(shown *structpb.Struct, sealed json.RawMessage) bool {
-	var want map[string]any
-	if len(sealed) > 0 {
-		if err := json.Unmarshal(sealed, &want); err != nil {
-			return false
-		}
-	}
-	got := shown.AsMap()
-	return len(got) == 0 && len(want) == 0 || reflect.DeepEqual(got, want)
-}
-
-func sameCalls(shown []*nthlayerv1.ApiCall, sealed []trail.APICall) bool {
-	if len(shown) != len(sealed) {
-		return false
-	}
-	for i, s := range shown {
-		w := sealed[i]
-		if s.GetMethod() != w.Method || s.GetPath() != w.Path || int(s.GetStatus()) != w.Status ||
-			s.GetRequestId() != w.RequestID || !sameTime(s.GetAt().AsTime(), w.At) {
-			return false
-		}
-	}
-	return true
-}
-
-// sameTime compares as the trail keeps times: to the microsecond.
-func sameTime(a, b time.Time) bool {
-	return a.Truncate(time.Microsecond).Equal(b.Truncate(time.Microsecond))
 }

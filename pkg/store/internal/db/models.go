@@ -353,10 +353,29 @@ type Team struct {
 	LastAuditID     uuid.NullUUID
 }
 
+type TrailArchive struct {
+	FirstSeq     int64
+	LastSeq      int64
+	AnchorHash   string
+	LastHash     string
+	Location     string
+	Sha256       string
+	RecordedFrom time.Time
+	RecordedTo   time.Time
+	ArchivedAt   time.Time
+}
+
 type TrailHead struct {
-	OnlyRow bool
-	Seq     int64
-	Hash    string
+	OnlyRow       bool
+	Seq           int64
+	Hash          string
+	Block         int64
+	PartitionedTo int64
+}
+
+type TrailPartition struct {
+	FromSeq int64
+	ToSeq   int64
 }
 
 type UpstreamReport struct {

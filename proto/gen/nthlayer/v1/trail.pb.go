@@ -11,6 +11,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -34,7 +35,11 @@ type ListFindingsRequest struct {
 	// Only findings of this run.
 	JobId string `protobuf:"bytes,4,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// Only findings with this outcome.
-	Outcome       string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Only the stretch from the first to the last finding that was recorded from this time on, and before recorded_to. Runs
+	// record side by side, so a few in it may be from just before or after; nothing is left out, and the chain holds.
+	RecordedFrom  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=recorded_from,json=recordedFrom,proto3" json:"recorded_from,omitempty"`
+	RecordedTo    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=recorded_to,json=recordedTo,proto3" json:"recorded_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,13 +109,29 @@ func (x *ListFindingsRequest) GetOutcome() string {
 	return ""
 }
 
+func (x *ListFindingsRequest) GetRecordedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedFrom
+	}
+	return nil
+}
+
+func (x *ListFindingsRequest) GetRecordedTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedTo
+	}
+	return nil
+}
+
 type ListFindingsResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Findings []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The newest entry of the whole trail: what a full read must end on.
-	Head          *TrailHead `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
+	Head *TrailHead `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
+	// The last entry that was moved to archives: what a full read begins after. Not set where nothing was moved.
+	Anchor        *TrailHead `protobuf:"bytes,4,opt,name=anchor,proto3" json:"anchor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +187,205 @@ func (x *ListFindingsResponse) GetHead() *TrailHead {
 	return nil
 }
 
+func (x *ListFindingsResponse) GetAnchor() *TrailHead {
+	if x != nil {
+		return x.Anchor
+	}
+	return nil
+}
+
+type ListTrailArchivesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrailArchivesRequest) Reset() {
+	*x = ListTrailArchivesRequest{}
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrailArchivesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrailArchivesRequest) ProtoMessage() {}
+
+func (x *ListTrailArchivesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrailArchivesRequest.ProtoReflect.Descriptor instead.
+func (*ListTrailArchivesRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{2}
+}
+
+type ListTrailArchivesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Archives      []*TrailArchive        `protobuf:"bytes,1,rep,name=archives,proto3" json:"archives,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrailArchivesResponse) Reset() {
+	*x = ListTrailArchivesResponse{}
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrailArchivesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrailArchivesResponse) ProtoMessage() {}
+
+func (x *ListTrailArchivesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrailArchivesResponse.ProtoReflect.Descriptor instead.
+func (*ListTrailArchivesResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListTrailArchivesResponse) GetArchives() []*TrailArchive {
+	if x != nil {
+		return x.Archives
+	}
+	return nil
+}
+
+// TrailArchive is a part of the trail that was moved out of the database, as an export.
+type TrailArchive struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FirstSeq int64                  `protobuf:"varint,1,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"`
+	LastSeq  int64                  `protobuf:"varint,2,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// Of the entry before the first.
+	AnchorHash string `protobuf:"bytes,3,opt,name=anchor_hash,json=anchorHash,proto3" json:"anchor_hash,omitempty"`
+	LastHash   string `protobuf:"bytes,4,opt,name=last_hash,json=lastHash,proto3" json:"last_hash,omitempty"`
+	// Where the file is: s3://bucket/name or file:///name.
+	Location string `protobuf:"bytes,5,opt,name=location,proto3" json:"location,omitempty"`
+	// Of the file, in hexadecimal.
+	Sha256        string                 `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	RecordedFrom  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=recorded_from,json=recordedFrom,proto3" json:"recorded_from,omitempty"`
+	RecordedTo    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=recorded_to,json=recordedTo,proto3" json:"recorded_to,omitempty"`
+	ArchivedAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrailArchive) Reset() {
+	*x = TrailArchive{}
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrailArchive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrailArchive) ProtoMessage() {}
+
+func (x *TrailArchive) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrailArchive.ProtoReflect.Descriptor instead.
+func (*TrailArchive) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TrailArchive) GetFirstSeq() int64 {
+	if x != nil {
+		return x.FirstSeq
+	}
+	return 0
+}
+
+func (x *TrailArchive) GetLastSeq() int64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *TrailArchive) GetAnchorHash() string {
+	if x != nil {
+		return x.AnchorHash
+	}
+	return ""
+}
+
+func (x *TrailArchive) GetLastHash() string {
+	if x != nil {
+		return x.LastHash
+	}
+	return ""
+}
+
+func (x *TrailArchive) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *TrailArchive) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *TrailArchive) GetRecordedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedFrom
+	}
+	return nil
+}
+
+func (x *TrailArchive) GetRecordedTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedTo
+	}
+	return nil
+}
+
+func (x *TrailArchive) GetArchivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ArchivedAt
+	}
+	return nil
+}
+
 // TrailHead is the newest entry of the trail.
 type TrailHead struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -177,7 +397,7 @@ type TrailHead struct {
 
 func (x *TrailHead) Reset() {
 	*x = TrailHead{}
-	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -189,7 +409,7 @@ func (x *TrailHead) String() string {
 func (*TrailHead) ProtoMessage() {}
 
 func (x *TrailHead) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -202,7 +422,7 @@ func (x *TrailHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrailHead.ProtoReflect.Descriptor instead.
 func (*TrailHead) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TrailHead) GetSeq() int64 {
@@ -223,7 +443,7 @@ var File_nthlayer_v1_trail_proto protoreflect.FileDescriptor
 
 const file_nthlayer_v1_trail_proto_rawDesc = "" +
 	"\n" +
-	"\x17nthlayer/v1/trail.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xd0\x02\n" +
+	"\x17nthlayer/v1/trail.proto\x12\vnthlayer.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18nthlayer/v1/access.proto\x1a\x1bnthlayer/v1/ownership.proto\"\xce\x03\n" +
 	"\x13ListFindingsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -231,17 +451,39 @@ const file_nthlayer_v1_trail_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12F\n" +
 	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\x12\"\n" +
 	"\x06job_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x05jobId\x12{\n" +
-	"\aoutcome\x18\x05 \x01(\tBa\xbaH^r\\R\x00R\aappliedR\x06failedR\askippedR\aunknownR\aplannedR\x06deniedR\x11awaiting_approvalR\aignoredR\breportedR\aoutcome\"\x9c\x01\n" +
+	"\aoutcome\x18\x05 \x01(\tBa\xbaH^r\\R\x00R\aappliedR\x06failedR\askippedR\aunknownR\aplannedR\x06deniedR\x11awaiting_approvalR\aignoredR\breportedR\aoutcome\x12?\n" +
+	"\rrecorded_from\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\frecordedFrom\x12;\n" +
+	"\vrecorded_to\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedTo\"\xcc\x01\n" +
 	"\x14ListFindingsResponse\x120\n" +
 	"\bfindings\x18\x01 \x03(\v2\x14.nthlayer.v1.FindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12*\n" +
-	"\x04head\x18\x03 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x04head\"1\n" +
+	"\x04head\x18\x03 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x04head\x12.\n" +
+	"\x06anchor\x18\x04 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x06anchor\"\x1a\n" +
+	"\x18ListTrailArchivesRequest\"R\n" +
+	"\x19ListTrailArchivesResponse\x125\n" +
+	"\barchives\x18\x01 \x03(\v2\x19.nthlayer.v1.TrailArchiveR\barchives\"\xf3\x02\n" +
+	"\fTrailArchive\x12\x1b\n" +
+	"\tfirst_seq\x18\x01 \x01(\x03R\bfirstSeq\x12\x19\n" +
+	"\blast_seq\x18\x02 \x01(\x03R\alastSeq\x12\x1f\n" +
+	"\vanchor_hash\x18\x03 \x01(\tR\n" +
+	"anchorHash\x12\x1b\n" +
+	"\tlast_hash\x18\x04 \x01(\tR\blastHash\x12\x1a\n" +
+	"\blocation\x18\x05 \x01(\tR\blocation\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12?\n" +
+	"\rrecorded_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\frecordedFrom\x12;\n" +
+	"\vrecorded_to\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedTo\x12;\n" +
+	"\varchived_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"archivedAt\"1\n" +
 	"\tTrailHead\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\tR\x04hash2\x8f\x01\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash2\xac\x02\n" +
 	"\fTrailService\x12\x7f\n" +
 	"\fListFindings\x12 .nthlayer.v1.ListFindingsRequest\x1a!.nthlayer.v1.ListFindingsResponse\"*\xaa\xd4\x18\x12\n" +
-	"\rfindings.list\x12\x01*\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/findingsB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"\rfindings.list\x12\x01*\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/findings\x12\x9a\x01\n" +
+	"\x11ListTrailArchives\x12%.nthlayer.v1.ListTrailArchivesRequest\x1a&.nthlayer.v1.ListTrailArchivesResponse\"6\xaa\xd4\x18\x18\n" +
+	"\x13trail_archives.list\x12\x01*\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/trail-archivesB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_trail_proto_rawDescOnce sync.Once
@@ -255,23 +497,36 @@ func file_nthlayer_v1_trail_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_trail_proto_rawDescData
 }
 
-var file_nthlayer_v1_trail_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_nthlayer_v1_trail_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_nthlayer_v1_trail_proto_goTypes = []any{
-	(*ListFindingsRequest)(nil),  // 0: nthlayer.v1.ListFindingsRequest
-	(*ListFindingsResponse)(nil), // 1: nthlayer.v1.ListFindingsResponse
-	(*TrailHead)(nil),            // 2: nthlayer.v1.TrailHead
-	(*Finding)(nil),              // 3: nthlayer.v1.Finding
+	(*ListFindingsRequest)(nil),       // 0: nthlayer.v1.ListFindingsRequest
+	(*ListFindingsResponse)(nil),      // 1: nthlayer.v1.ListFindingsResponse
+	(*ListTrailArchivesRequest)(nil),  // 2: nthlayer.v1.ListTrailArchivesRequest
+	(*ListTrailArchivesResponse)(nil), // 3: nthlayer.v1.ListTrailArchivesResponse
+	(*TrailArchive)(nil),              // 4: nthlayer.v1.TrailArchive
+	(*TrailHead)(nil),                 // 5: nthlayer.v1.TrailHead
+	(*timestamppb.Timestamp)(nil),     // 6: google.protobuf.Timestamp
+	(*Finding)(nil),                   // 7: nthlayer.v1.Finding
 }
 var file_nthlayer_v1_trail_proto_depIdxs = []int32{
-	3, // 0: nthlayer.v1.ListFindingsResponse.findings:type_name -> nthlayer.v1.Finding
-	2, // 1: nthlayer.v1.ListFindingsResponse.head:type_name -> nthlayer.v1.TrailHead
-	0, // 2: nthlayer.v1.TrailService.ListFindings:input_type -> nthlayer.v1.ListFindingsRequest
-	1, // 3: nthlayer.v1.TrailService.ListFindings:output_type -> nthlayer.v1.ListFindingsResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6,  // 0: nthlayer.v1.ListFindingsRequest.recorded_from:type_name -> google.protobuf.Timestamp
+	6,  // 1: nthlayer.v1.ListFindingsRequest.recorded_to:type_name -> google.protobuf.Timestamp
+	7,  // 2: nthlayer.v1.ListFindingsResponse.findings:type_name -> nthlayer.v1.Finding
+	5,  // 3: nthlayer.v1.ListFindingsResponse.head:type_name -> nthlayer.v1.TrailHead
+	5,  // 4: nthlayer.v1.ListFindingsResponse.anchor:type_name -> nthlayer.v1.TrailHead
+	4,  // 5: nthlayer.v1.ListTrailArchivesResponse.archives:type_name -> nthlayer.v1.TrailArchive
+	6,  // 6: nthlayer.v1.TrailArchive.recorded_from:type_name -> google.protobuf.Timestamp
+	6,  // 7: nthlayer.v1.TrailArchive.recorded_to:type_name -> google.protobuf.Timestamp
+	6,  // 8: nthlayer.v1.TrailArchive.archived_at:type_name -> google.protobuf.Timestamp
+	0,  // 9: nthlayer.v1.TrailService.ListFindings:input_type -> nthlayer.v1.ListFindingsRequest
+	2,  // 10: nthlayer.v1.TrailService.ListTrailArchives:input_type -> nthlayer.v1.ListTrailArchivesRequest
+	1,  // 11: nthlayer.v1.TrailService.ListFindings:output_type -> nthlayer.v1.ListFindingsResponse
+	3,  // 12: nthlayer.v1.TrailService.ListTrailArchives:output_type -> nthlayer.v1.ListTrailArchivesResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_trail_proto_init() }
@@ -287,7 +542,7 @@ func file_nthlayer_v1_trail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_trail_proto_rawDesc), len(file_nthlayer_v1_trail_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

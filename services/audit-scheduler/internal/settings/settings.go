@@ -8,6 +8,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/objects"
 )
 
 // Settings of the audit-scheduler.
@@ -18,6 +19,8 @@ type Settings struct {
 	SQS      config.SQS
 	TLS      config.InternalTLS
 	Ticks    Ticks
+	Trail    Trail
+	S3       config.S3
 }
 
 // Ticks is what tells that it is time to look for schedules that are due.
@@ -37,4 +40,25 @@ func (t Ticks) Validate() error {
 		errs = append(errs, fault.Field("NTHLAYER_TICK_QUEUE", "must be the queue's name, not its URL or ARN"))
 	}
 	return errors.Join(append(errs, config.CheckURL("NTHLAYER_PUBLIC_URL", t.PublicURL))...)
+}
+
+// Trail is how long the trail stays in the database, and where it goes then.
+type Trail struct {
+	Keep    time.Duration `env:"NTHLAYER_TRAIL_KEEP" doc:"how long entries of the trail stay in the database before they are moved to archives, such as 9600h for 400 days; empty: for ever"`
+	Archive string        `env:"NTHLAYER_TRAIL_ARCHIVE" doc:"where old entries of the trail go, s3://bucket/prefix or file:///directory; must be set with NTHLAYER_TRAIL_KEEP. No two systems may share it"`
+}
+
+// leastKeep spares runs that are waiting or lie in the dead letters, and audits that look back.
+const leastKeep = 24 * time.Hour
+
+// Validate checks that there is a place where there is a time.
+func (t Trail) Validate() error {
+	if t.Keep == 0 {
+		return nil
+	}
+	var errs []error
+	if t.Keep < leastKeep {
+		errs = append(errs, fault.Field("NTHLAYER_TRAIL_KEEP", "must be 24h or longer; leave it out to keep everything"))
+	}
+	return errors.Join(append(errs, objects.Check("NTHLAYER_TRAIL_ARCHIVE", t.Archive))...)
 }
