@@ -122,10 +122,11 @@ func record(ctx context.Context, q *db.Queries, head trail.Head, run Run, findin
 	if len(p.Seqs) == 0 {
 		return nil
 	}
-	if err := q.AppendFindings(ctx, p); err != nil {
+	// The head goes first: partitions are made where it goes.
+	if err := q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash}); err != nil {
 		return err
 	}
-	return q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash})
+	return q.AppendFindings(ctx, p)
 }
 
 // TrailHead gives the newest entry of the trail.
