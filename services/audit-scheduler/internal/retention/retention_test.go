@@ -69,7 +69,7 @@ func (r *rig) exec(sql string, args ...any) {
 // record makes a run that recorded so many findings so long ago, and ended.
 func (r *rig) record(n int, ago time.Duration) uuid.UUID {
 	r.t.Helper()
-	id, _, err := r.Accept(r.t.Context(), store.NewRun{Principal: "ann", TeamID: uuid.NewString(), Request: store.Request{Source: "cortex", Reason: "<why>"}})
+	id, _, err := r.Accept(r.t.Context(), store.NewRun{Principal: "ann", RequestHash: []byte("x"), TeamID: uuid.NewString(), Request: store.Request{Source: "cortex", Reason: "<why>"}})
 	require.NoError(r.t, err)
 	c, err := r.Claim(r.t.Context(), id, store.Terms{Owner: "w", Lease: time.Minute, PlanGoodFor: time.Hour})
 	require.NoError(r.t, err)
