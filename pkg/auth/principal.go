@@ -8,6 +8,7 @@ type Principal struct {
 	ClientID string // the program through which they ask
 	Scopes   []string
 	Groups   []string
+	Email    string // as the issuer has verified it; empty: the token does not say
 }
 
 type principalKey struct{}

@@ -66,6 +66,8 @@ type claims struct {
 	TokenUse  string       `json:"token_use"`
 	Scope     string       `json:"scope"`
 	Groups    []string     `json:"cognito:groups"`
+	Email     string       `json:"email"`
+	Verified  any          `json:"email_verified"` // Cognito writes true and "true"
 	ExpiresAt *numericDate `json:"exp"`
 	NotBefore *numericDate `json:"nbf"`
 	IssuedAt  *numericDate `json:"iat"`
@@ -100,5 +102,9 @@ func (d *numericDate) UnmarshalJSON(raw []byte) error {
 }
 
 func (c claims) principal() Principal {
-	return Principal{Subject: c.Subject, ClientID: c.ClientID, Scopes: strings.Fields(c.Scope), Groups: c.Groups}
+	p := Principal{Subject: c.Subject, ClientID: c.ClientID, Scopes: strings.Fields(c.Scope), Groups: c.Groups}
+	if c.Verified == true || c.Verified == "true" {
+		p.Email = c.Email
+	}
+	return p
 }

@@ -48,6 +48,7 @@ type Client struct {
 	Upstreams   nthlayerv1.UpstreamServiceClient
 	Audits      nthlayerv1.AuditServiceClient
 	Schedules   nthlayerv1.ScheduleServiceClient
+	Access      nthlayerv1.AccessServiceClient
 	Ignores     nthlayerv1.IgnoreServiceClient
 
 	conn  *grpc.ClientConn
@@ -140,6 +141,7 @@ func New(addr string, opts ...Option) (*Client, error) {
 		DeadLetters: nthlayerv1.NewDeadLetterServiceClient(conn),
 		Upstreams:   nthlayerv1.NewUpstreamServiceClient(conn),
 		Audits:      nthlayerv1.NewAuditServiceClient(conn),
+		Access:      nthlayerv1.NewAccessServiceClient(conn),
 		Schedules:   nthlayerv1.NewScheduleServiceClient(conn),
 		Ignores:     nthlayerv1.NewIgnoreServiceClient(conn),
 		conn:        conn,

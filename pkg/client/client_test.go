@@ -132,7 +132,7 @@ func start(t *testing.T, more ...client.Option) (*api, *client.Client, *waits) {
 	verify := func(_ context.Context, token string) (auth.Principal, error) {
 		return auth.Principal{Subject: "u", Scopes: []string{token}}, nil
 	}
-	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(verify), rpc.Admission{})
+	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(verify), rpc.Admission{}, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, a)

@@ -141,7 +141,7 @@ func (p PagerDuty) Credential(ctx context.Context) (*Credential, error) {
 // Slack is who posts messages.
 type Slack struct {
 	URL       string `env:"NTHLAYER_SLACK_URL" envDefault:"https://slack.com/api/" doc:"the Slack Web API; ends in /api/"`
-	Token     Secret `env:"NTHLAYER_SLACK_TOKEN" doc:"the bot token for Slack (xoxb-…), with the scopes chat:write and channels:history; this variable or NTHLAYER_SLACK_TOKEN_FILE must be set"`
+	Token     Secret `env:"NTHLAYER_SLACK_TOKEN" doc:"the bot token for Slack (xoxb-…), with the scopes chat:write and channels:history, and for buttons users:read and users:read.email; this variable or NTHLAYER_SLACK_TOKEN_FILE must be set"`
 	TokenFile string `env:"NTHLAYER_SLACK_TOKEN_FILE" doc:"a file with the token for Slack, in place of NTHLAYER_SLACK_TOKEN; it is read again when Slack refuses the token, so a new one needs no restart"`
 }
 

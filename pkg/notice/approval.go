@@ -1,6 +1,9 @@
 package notice
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // ApprovalRequested tells that a run waits until somebody approves its plan, and later what became of that: the message is
 // the same one, written again.
@@ -17,7 +20,7 @@ type ApprovalRequested struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 
 	// What became of it. While the run waits, Outcome is empty and there are buttons.
-	Outcome string         `json:"outcome,omitempty"` // approved, rejected, expired, canceled or replaced (by another plan)
+	Outcome string         `json:"outcome,omitempty"` // approved, rejected, expired, canceled, replaced (by another plan) or ended
 	Message string         `json:"message,omitempty"` // one sentence
 	Votes   []ApprovalVote `json:"votes,omitempty"`
 }
@@ -33,4 +36,20 @@ type ApprovalVote struct {
 // ApprovalKey names the message that asks for the approval of one plan of a run: it is posted once and updated afterwards.
 func ApprovalKey(jobID, planHash, medium, channel string) string {
 	return Key(jobID+"-"+planHash[:12], medium, channel)
+}
+
+// The actions of the message's buttons.
+const (
+	ApproveAction = "approve_run"
+	RejectAction  = "reject_run"
+)
+
+// ButtonValue is what a button of the message says when it is pressed: which plan of which run. Whoever presses it has seen
+// that plan, and approves no other.
+func ButtonValue(jobID, planHash string) string { return jobID + ":" + planHash }
+
+// ParseButtonValue reads it. What the two are is for the API to check.
+func ParseButtonValue(value string) (jobID, planHash string, ok bool) {
+	jobID, planHash, ok = strings.Cut(value, ":")
+	return jobID, planHash, ok && jobID != "" && planHash != ""
 }

@@ -113,26 +113,33 @@ type AuditPoint struct {
 	Open      int       `json:"open"`
 }
 
-// Notice is what a payload holds: one of the two.
+// Notice is what a payload holds: one of the three.
 type Notice struct {
-	Run   *RunFinished
-	Audit *AuditFinished
+	Run      *RunFinished
+	Audit    *AuditFinished
+	Approval *ApprovalRequested
 }
 
-// Decode reads a payload. Programs before audits told of runs only, so a payload that names no audit is of a run.
+// Decode reads a payload. Programs before audits told of runs only, so a payload that names neither an audit nor an
+// approval is of a run.
 func Decode(payload []byte) (Notice, error) {
 	var which struct {
-		AuditID string `json:"audit_id"`
+		AuditID    string `json:"audit_id"`
+		ApprovalOf string `json:"approval_of"`
 	}
 	if err := json.Unmarshal(payload, &which); err != nil {
 		return Notice{}, fmt.Errorf("read a notice: %w", err)
 	}
 	var n Notice
 	var into any
-	if which.AuditID != "" {
+	switch {
+	case which.AuditID != "":
 		n.Audit = &AuditFinished{}
 		into = n.Audit
-	} else {
+	case which.ApprovalOf != "":
+		n.Approval = &ApprovalRequested{}
+		into = n.Approval
+	default:
 		n.Run = &RunFinished{}
 		into = n.Run
 	}

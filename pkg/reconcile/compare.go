@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
@@ -177,20 +178,47 @@ func (s *State) choose(plan ownership.Plan) error {
 	return nil
 }
 
+// recently is how long before a run removals count as if they were part of it: many small plans take no more away than one.
+const recently = 24 * time.Hour
+
 // guard asks whether the plan may be applied. What the rules go by is the source's word, also where the desired state came
 // with the request.
 func (f *Flow) guard(ctx context.Context, s *State) error {
 	decision := policy.Decision{Verdict: policy.Allow}
 	if !s.Plan.Empty() && !seam.Off(seam.Guard) {
-		desired := *s.Desired
-		var err error
-		if desired.Groups, err = f.parts.Source.Groups(ctx, s.TeamID); err != nil && !fault.Is(err, fault.NotFound) {
-			return fmt.Errorf("read the groups of team %s from the source: %w", s.TeamID, err)
+		in, err := f.ask(ctx, s)
+		if err != nil {
+			return err
 		}
-		if decision, err = f.parts.Guard.Decide(ctx, rules.Ask(*s.Plan, desired, s.Observed)); err != nil {
+		if decision, err = f.parts.Guard.Decide(ctx, in); err != nil {
 			return fmt.Errorf("decide on the plan for team %s: %w", s.TeamID, err)
 		}
+		s.Input = &in
 	}
 	s.Decision = &decision
 	return nil
+}
+
+// ask gathers what the rules go by.
+func (f *Flow) ask(ctx context.Context, s *State) (rules.Input, error) {
+	desired := *s.Desired
+	var err error
+	if desired.Groups, err = f.parts.Source.Groups(ctx, s.TeamID); err != nil && !fault.Is(err, fault.NotFound) {
+		return rules.Input{}, fmt.Errorf("read the groups of team %s from the source: %w", s.TeamID, err)
+	}
+	removed, err := f.parts.Trail.RemovedLately(ctx, s.TeamID, recently)
+	if err != nil {
+		return rules.Input{}, err
+	}
+	kind := rules.Reconcile
+	if s.Request.RollbackOf != "" {
+		kind = rules.Rollback
+	}
+	return rules.Ask(rules.Question{
+		Plan: *s.Plan, Desired: desired, Observed: s.Observed, Removed: removed, Of: recently, Now: f.parts.Now(),
+		Request: rules.Request{
+			Kind: kind, By: s.AskedBy, Roles: s.Request.Roles, Reason: s.Request.Reason,
+			OverrideFreeze: s.Request.OverrideFreeze, DryRun: s.Request.DryRun,
+		},
+	}), nil
 }

@@ -68,6 +68,8 @@ type Ignores interface {
 type Trail interface {
 	// Effects lists the changes of a run that took effect, in their order.
 	Effects(ctx context.Context, jobID uuid.UUID) ([]ownership.Change, error)
+	// RemovedLately are the users whom runs removed from a team in the time before that nobody approved.
+	RemovedLately(ctx context.Context, teamID string, within time.Duration) (userIDs []string, err error)
 }
 
 // Ledger is where a run writes what it is about to do and what came of it. Every write fails with fault.Fenced once
@@ -142,6 +144,7 @@ func New(parts Parts) (*Flow, error) {
 type State struct {
 	TeamID     string              `json:"team_id"`
 	Request    store.Request       `json:"request"`
+	AskedBy    string              `json:"asked_by,omitempty"`
 	Link       *store.Link         `json:"link,omitempty"`
 	Desired    *ownership.Desired  `json:"desired,omitempty"`     // set by fetch_source
 	Undo       []ownership.Change  `json:"undo,omitempty"`        // set by fetch_trail: what a rollback undoes
@@ -159,6 +162,8 @@ type State struct {
 
 	// Ignores are the ignore rules that plan went by: what was ignored then is not drift at the end.
 	Ignores []ownership.IgnoreRule `json:"ignores,omitempty"`
+
+	Input *rules.Input `json:"-"` // set by guard: what the rules were given; nil: they were not asked
 
 	// underWay is the Ref of the change that may be half made, "" where none is. nil: whatever an earlier claim left, which
 	// is the first that is open.
@@ -235,24 +240,21 @@ func (s *State) next() string {
 }
 
 // Begin is the state in which a run starts.
-func (f *Flow) Begin(ctx context.Context, teamID string, request store.Request) (*State, error) {
+func (f *Flow) Begin(ctx context.Context, teamID, askedBy string, request store.Request) (*State, error) {
 	link, err := f.parts.Links.Link(ctx, teamID)
 	if err != nil {
 		return nil, err
 	}
-	return &State{TeamID: teamID, Request: request, Link: link}, nil
+	return &State{TeamID: teamID, Request: request, AskedBy: askedBy, Link: link}, nil
 }
 
-// Compare runs team.plan: it reads both sides and decides, and writes nothing.
-func (f *Flow) Compare(ctx context.Context, teamID string, request store.Request, hooks flow.Hooks) (ownership.Plan, policy.Decision, error) {
-	state, err := f.Begin(ctx, teamID, request)
+// Compare runs team.plan: it reads both sides and decides, and writes nothing. The state has the Plan and the Decision.
+func (f *Flow) Compare(ctx context.Context, teamID, askedBy string, request store.Request, hooks flow.Hooks) (*State, error) {
+	state, err := f.Begin(ctx, teamID, askedBy, request)
 	if err != nil {
-		return ownership.Plan{}, policy.Decision{}, err
+		return nil, err
 	}
-	if err := f.compare.Run(ctx, state, hooks); err != nil {
-		return ownership.Plan{}, policy.Decision{}, err
-	}
-	return *state.Plan, *state.Decision, nil
+	return state, f.compare.Run(ctx, state, hooks)
 }
 
 // Mermaid draws team.reconcile.

@@ -30,7 +30,7 @@ func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
 	if err != nil {
 		return nil, fault.New(fault.Internal, "the flow is not well formed", err)
 	}
-	state, err := f.Begin(ctx, job.Run.TeamID, job.Run.Request)
+	state, err := f.Begin(ctx, job.Run.TeamID, job.Run.RequestedBy, job.Run.Request)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (f *Flow) Run(ctx context.Context, job Job) (*State, error) {
 func (f *Flow) Abandon(ctx context.Context, job Job, state *State, status string, cause error) error {
 	if state == nil {
 		var err error
-		if state, err = f.Begin(ctx, job.Run.TeamID, job.Run.Request); err != nil {
+		if state, err = f.Begin(ctx, job.Run.TeamID, job.Run.RequestedBy, job.Run.Request); err != nil {
 			return err
 		}
 	}

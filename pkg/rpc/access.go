@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +25,23 @@ func Access(fullMethod string) (*nthlayerv1.Access, bool) {
 	access, ok := proto.GetExtension(method.Options(), nthlayerv1.E_Access).(*nthlayerv1.Access)
 	return access, ok && access.GetAction() != ""
 }
+
+// Actions are the actions of all methods of the public API, by name.
+var Actions = sync.OnceValue(func() []string {
+	var actions []string
+	protoregistry.GlobalFiles.RangeFilesByPackage("nthlayer.v1", func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				access, _ := proto.GetExtension(methods.Get(j).Options(), nthlayerv1.E_Access).(*nthlayerv1.Access)
+				actions = append(actions, access.GetAction())
+			}
+		}
+		return true
+	})
+	slices.Sort(actions)
+	return slices.Compact(actions)
+})
 
 func descriptor(fullMethod string) (protoreflect.MethodDescriptor, bool) {
 	name := strings.ReplaceAll(strings.TrimPrefix(fullMethod, "/"), "/", ".")

@@ -12,9 +12,21 @@ import (
 // character. Only callers that the internal chain knows by certificate can set it.
 const behalfKey = "nthlayer-principal-bin"
 
-// OnBehalfOf lets calls under ctx say for whom they are made.
-func OnBehalfOf(ctx context.Context, subject string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, behalfKey, subject)
+// rolesKey is the metadata key of the roles that the principal holds on what the call is about, one value each.
+const rolesKey = "nthlayer-roles-bin"
+
+// OnBehalfOf lets calls under ctx say for whom they are made, and with which roles.
+func OnBehalfOf(ctx context.Context, subject string, roles ...string) context.Context {
+	ctx = metadata.AppendToOutgoingContext(ctx, behalfKey, subject)
+	for _, role := range roles {
+		ctx = metadata.AppendToOutgoingContext(ctx, rolesKey, role)
+	}
+	return ctx
+}
+
+// RolesOfBehalf are the roles of the principal for whom an internal call was made, as far as it says.
+func RolesOfBehalf(ctx context.Context) []string {
+	return metadata.ValueFromIncomingContext(ctx, rolesKey)
 }
 
 // BehalfOf is the principal for whom an internal call was made.

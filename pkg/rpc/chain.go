@@ -21,6 +21,9 @@ type Call struct {
 	Principal auth.Principal
 	Action    string
 	Resource  string
+	Why       string // what allows it
+	visible   auth.Visible
+	authorize Authorizer
 	noted     []slog.Attr
 }
 

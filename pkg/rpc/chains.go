@@ -12,7 +12,7 @@ const (
 )
 
 // Public is the chain of the API: bounded load, tokens, validation, and an access option on every method.
-func Public(log *slog.Logger, authenticate Authenticator, admission Admission) (Chain, error) {
+func Public(log *slog.Logger, authenticate Authenticator, admission Admission, authorizer Authorizer) (Chain, error) {
 	validate, err := validating()
 	if err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func Public(log *slog.Logger, authenticate Authenticator, admission Admission) (
 		authenticating(authenticate),
 		rates(admission),
 		validate,
-		authorizing(),
+		authorizing(authorizer),
 		auditing(log),
 	}, nil
 }

@@ -98,7 +98,7 @@ func start(t *testing.T) *running { return startBounded(t, rpc.Admission{}) }
 func startBounded(t *testing.T, admission rpc.Admission) *running {
 	r := &running{api: &api{watching: make(chan struct{}, 8)}, log: &syncBuffer{}}
 	log := telemetry.NewLogger(r.log, slog.LevelDebug)
-	chain, err := rpc.Public(log, rpc.Bearer(byName), admission)
+	chain, err := rpc.Public(log, rpc.Bearer(byName), admission, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	r.server, err = rpc.NewServer(rpc.ServerConfig{Chain: chain, StopWithin: 5 * time.Second}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, r.api)
@@ -242,7 +242,7 @@ func TestServer_HugeMessage_IsRefused(t *testing.T) {
 }
 
 func TestNewServer_MethodWithoutAccess_DoesNotStart(t *testing.T) {
-	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(byName), rpc.Admission{})
+	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(byName), rpc.Admission{}, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	_, err = rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
 		internalv1.RegisterPlannerServiceServer(s, internalv1.UnimplementedPlannerServiceServer{})
@@ -270,7 +270,7 @@ func TestAccess_EveryPublicMethod_DeclaresIt(t *testing.T) {
 
 func TestChains_HaveTheDocumentedOrder(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	public, err := rpc.Public(log, rpc.Bearer(byName), rpc.Admission{})
+	public, err := rpc.Public(log, rpc.Bearer(byName), rpc.Admission{}, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	require.Equal(t, []string{"recover", "request_id", "metrics", "log", "concurrency", "deadline", "authn", "rate", "validate", "authz", "audit"}, public.Names())
 	internal, err := rpc.Internal(log, "gateway")

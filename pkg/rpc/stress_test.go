@@ -11,13 +11,14 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 )
 
 // A server that is stopped at any moment, also before its first call, ends without an error, closes its
 // listener and leaves nothing running.
 func TestServe_StartedAndStoppedManyTimes_LeavesNothingBehind(t *testing.T) {
-	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(nil), rpc.Admission{})
+	chain, err := rpc.Public(slog.New(slog.DiscardHandler), rpc.Bearer(nil), rpc.Admission{}, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	for round := range 100 {
 		server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(grpc.ServiceRegistrar) {})

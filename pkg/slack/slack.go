@@ -158,6 +158,20 @@ func (c *Client) Post(ctx context.Context, m Message) (Posted, error) {
 	return Posted{Channel: channel, TS: ts}, nil
 }
 
+// Update changes a message of the bot to m; its channel, thread and metadata stay what they are. Doing it again does no harm,
+// so the transport repeats it. The error's kinds are those of Post; with Deadline it may have been changed or not.
+func (c *Client) Update(ctx context.Context, p Posted, m Message) error {
+	options := []goslack.MsgOption{goslack.MsgOptionText(m.Text, false), goslack.MsgOptionDisableLinkUnfurl()}
+	if len(m.Blocks) > 0 {
+		options = append(options, goslack.MsgOptionBlocks(m.Blocks...))
+	}
+	ctx = upstream.WithRepeat(upstream.WithRoute(ctx, "/api/chat.update"), upstream.Always)
+	if _, _, _, err := c.api.UpdateMessageContext(ctx, p.Channel, p.TS, options...); err != nil {
+		return fmt.Errorf("update a slack message: %w", translate(err, changeUnknown))
+	}
+	return nil
+}
+
 // FindByMetadata looks for the message with this delivery key among the channel's messages since a moment, replies in
 // threads not included. Not found is an answer only when the history was read whole.
 func (c *Client) FindByMetadata(ctx context.Context, channel, key string, since time.Time) (Posted, bool, error) {
@@ -274,6 +288,10 @@ func advice(word string) string {
 		return word + "; check NTHLAYER_SLACK_TOKEN (a bot token, xoxb-…)"
 	case "missing_scope", "no_permission":
 		return word + "; give the app chat:write and channels:history and install it again"
+	case "message_not_found", "thread_not_found":
+		return word + "; somebody deleted it"
+	case "cant_update_message", "edit_window_closed":
+		return word + "; it was posted by another app, or the workspace lets nobody edit messages any more: check its settings"
 	case "is_archived":
 		return word + "; unarchive the channel or choose another"
 	default:
@@ -284,6 +302,10 @@ func advice(word string) string {
 func effectUnknown(text string, cause error) *fault.Error {
 	return fault.New(fault.Deadline, text+"; look whether the message is there before posting again", cause).
 		WithReason("SLACK_EFFECT_UNKNOWN")
+}
+
+func changeUnknown(text string, cause error) *fault.Error {
+	return fault.New(fault.Deadline, text+"; the message may be changed or not", cause).WithReason("SLACK_EFFECT_UNKNOWN")
 }
 
 func unreadable(text string, cause error) *fault.Error {

@@ -84,8 +84,11 @@ func (c *Claim) Await(ctx context.Context, a Asking) error {
 		}); err != nil {
 			return err
 		}
+		if err := tellReplaced(ctx, q, c.Run, a.Result.Plan.Hash()); err != nil {
+			return err
+		}
 		for _, d := range a.Tell {
-			if err := insertDelivery(ctx, q, c.Run.JobID, c.Run.Trace, d); err != nil {
+			if err := ask(ctx, q, c.Run, d); err != nil {
 				return err
 			}
 		}
@@ -120,6 +123,9 @@ func (s *Store) Approve(ctx context.Context, jobID uuid.UUID, planHash string, v
 			return err
 		}
 		if err := record(ctx, q, head, run, []trail.Finding{verdictOf(run, a, "approve", vote.Principal, vote.Reason, vote.Via)}); err != nil {
+			return err
+		}
+		if err := tellVotes(ctx, q, run, a, votes, len(left) == 0); err != nil {
 			return err
 		}
 		event := Event{JobID: jobID, At: time.Now(), Kind: PlanApproved, Message: "approved by " + vote.Principal}
@@ -164,6 +170,9 @@ func countsForNothing(run Run, vote policy.Vote, missing []policy.Approvers) err
 func (s *Store) Reject(ctx context.Context, jobID uuid.UUID, planHash, by, reason, via string) (Run, error) {
 	err := s.waiting(ctx, "reject a plan", jobID, planHash, func(q *db.Queries, head trail.Head, run Run, a *Approval) error {
 		if err := record(ctx, q, head, run, []trail.Finding{verdictOf(run, a, "reject", by, reason, via)}); err != nil {
+			return err
+		}
+		if err := tellRejected(ctx, q, run, a, by, reason); err != nil {
 			return err
 		}
 		why := "the plan was rejected"
@@ -215,7 +224,7 @@ func (s *Store) waiting(ctx context.Context, what string, jobID uuid.UUID, planH
 		case a == nil || run.Status != Awaiting || run.CanceledBy != "":
 			return notWaiting(run, a, planHash)
 		case !row.AwaitingUntil.After(time.Now()):
-			return fault.New(fault.Precondition, "the time to approve the plan is over; ask for the run again", nil).WithReason("APPROVAL_EXPIRED")
+			return fault.New(fault.Precondition, "the time to approve the plan is over; ask for the run again", nil).WithReason(approvalExpired)
 		case planHash != "" && planHash != a.PlanHash:
 			return fault.New(fault.Precondition, fmt.Sprintf("the run waits with another plan now (%.12s…): look at it again", a.PlanHash), nil).
 				WithReason("PLAN_CHANGED")
@@ -234,4 +243,7 @@ func notWaiting(run Run, a *Approval, planHash string) error {
 	return fault.New(fault.Precondition, text, nil).WithReason(notAwaiting)
 }
 
-const notAwaiting = "NOT_AWAITING_APPROVAL"
+const (
+	notAwaiting     = "NOT_AWAITING_APPROVAL"
+	approvalExpired = "APPROVAL_EXPIRED"
+)

@@ -56,12 +56,13 @@ type AuditFindingFilter struct {
 	TeamID  string
 	AuditID uuid.UUID // that saw it last
 	Limit   int
+	Teams   []string // only those of these teams; nil: of all
 }
 
 // AuditFindings lists findings, newest first.
 func (s *Store) AuditFindings(ctx context.Context, f AuditFindingFilter) ([]AuditFinding, error) {
 	rows, err := db.New(customPlans{s.pool}).ListAuditFindings(ctx, db.ListAuditFindingsParams{
-		After: f.After, Status: f.Status, Kind: f.Kind, TeamID: f.TeamID, AuditID: f.AuditID, PageSize: int32(f.Limit),
+		After: f.After, Status: f.Status, Kind: f.Kind, TeamID: f.TeamID, AuditID: f.AuditID, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list findings of audits")

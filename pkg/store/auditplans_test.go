@@ -82,16 +82,17 @@ func explain(t *testing.T, db *pgx.Conn, f store.AuditFindingFilter, mode string
 	_, statement, found := strings.Cut(string(file), "-- name: ListAuditFindings :many\n")
 	require.True(t, found)
 	statement, _, _ = strings.Cut(statement, ";")
+	statement = regexp.MustCompile(`sqlc\.narg\('([a-z_]+)'\)`).ReplaceAllString(statement, "@$1")
 	values := map[string]string{
 		"after": "'" + f.After.String() + "'::uuid", "audit_id": "'" + f.AuditID.String() + "'::uuid", "status": "'" + f.Status + "'",
-		"kind": "'" + f.Kind + "'", "team_id": "'" + f.TeamID + "'", "page_size": fmt.Sprint(f.Limit),
+		"kind": "'" + f.Kind + "'", "team_id": "'" + f.TeamID + "'", "page_size": fmt.Sprint(f.Limit), "teams": "NULL",
 	}
 	var types, literals []string
 	numbers := map[string]string{}
 	statement = regexp.MustCompile(`@[a-z_]+`).ReplaceAllStringFunc(statement, func(name string) string {
 		name = name[1:]
 		if numbers[name] == "" {
-			kind := map[string]string{"after": "uuid", "audit_id": "uuid", "page_size": "int"}[name]
+			kind := map[string]string{"after": "uuid", "audit_id": "uuid", "page_size": "int", "teams": "text[]"}[name]
 			if kind == "" {
 				kind = "text"
 			}

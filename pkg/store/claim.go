@@ -275,6 +275,11 @@ func (c *Claim) Finish(ctx context.Context, e Ending) error {
 		if err := c.mend(ctx, q, e); err != nil {
 			return err
 		}
+		if c.Run.Approved || c.Run.AwaitingUntil != nil {
+			if err := tellEnded(ctx, q, c.Run, e); err != nil {
+				return err
+			}
+		}
 		for _, d := range e.Tell {
 			if err := insertDelivery(ctx, q, c.Run.JobID, c.Run.Trace, d); err != nil {
 				return err

@@ -80,12 +80,13 @@ type DeadLetterFilter struct {
 	TeamID      string
 	Reason      string
 	Limit       int
+	Teams       []string // only those of these teams; nil: of all
 }
 
 // DeadLetters lists dead letters, newest first.
 func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error) {
 	rows, err := s.q.ListDeadLetters(ctx, db.ListDeadLettersParams{
-		AfterDiedAt: f.AfterDiedAt, AfterID: f.AfterID, Status: f.Status, Kind: f.Kind, TeamID: f.TeamID, Reason: f.Reason,
+		AfterDiedAt: f.AfterDiedAt, AfterID: f.AfterID, Status: f.Status, Kind: f.Kind, TeamID: f.TeamID, Reason: f.Reason, Teams: f.Teams,
 		PageSize: int32(f.Limit),
 	})
 	if err != nil {

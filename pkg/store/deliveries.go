@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/notice"
+	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
 )
 
@@ -28,6 +31,7 @@ type DeliveryState struct {
 	PostedTo    string // the channel's id as the medium gave it
 	TS          string // the message's id within the channel; set once the message is there, also while replies are missing
 	Attempts    int
+	Revision    int // 1, and one more each time that there was something else to tell
 	LastError   string
 	CreatedAt   time.Time
 	DeliveredAt *time.Time
@@ -89,10 +93,10 @@ func (a *DeliveryAttempt) Posted(ctx context.Context, channel, ts string) error 
 	return a.written(n, err, "remember a posted message")
 }
 
-// Done ends the attempt and the delivery: it was told. One round trip.
+// Done ends the attempt and the delivery: it was told, unless there is something else to tell meanwhile. One round trip.
 func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
 	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
-		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Delivered, PostedTo: channel, Ts: ts,
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Revision: int32(a.Revision), Status: Delivered, PostedTo: channel, Ts: ts,
 	})
 	return a.written(n, err, "finish a delivery")
 }
@@ -100,7 +104,7 @@ func (a *DeliveryAttempt) Done(ctx context.Context, channel, ts string) error {
 // Fail ends the attempt and the delivery: it cannot be told. uncertain is remembered for a later Resend. One round trip.
 func (a *DeliveryAttempt) Fail(ctx context.Context, why string, uncertain bool) error {
 	n, err := a.store.q.FinishDelivery(ctx, db.FinishDeliveryParams{
-		DeliveryKey: a.Key, AttemptedAt: a.fence, Status: Undelivered, LastError: text(why), Uncertain: uncertain,
+		DeliveryKey: a.Key, AttemptedAt: a.fence, Revision: int32(a.Revision), Status: Undelivered, LastError: text(why), Uncertain: uncertain,
 	})
 	return a.written(n, err, "fail a delivery")
 }
@@ -147,6 +151,85 @@ func (s *Store) Resend(ctx context.Context, key string, trace map[string]string)
 			WithReason("ALREADY_DELIVERED")
 	}
 	return d, err
+}
+
+// Retell gives a delivery something else to tell, and queues it: the payload is the new one for whichever attempt begins
+// next, and an attempt that is under way does not end the delivery any more. A message that is there already is changed
+// (Slack); an e-mail follows the first one. Where there is no delivery of the key nothing happens: nobody was to be told. One
+// round trip.
+func (s *Store) Retell(ctx context.Context, key string, payload []byte, trace map[string]string) error {
+	_, err := s.q.RetellDelivery(ctx, db.RetellDeliveryParams{
+		DeliveryKey: key, Payload: plain(payload), Queue: NotificationsQueue, Trace: encode(orEmpty(trace)),
+	})
+	return wrap(err, "retell a delivery")
+}
+
+// ask queues a message that asks for an approval. Where the same plan was asked for before, and has to be approved anew, the
+// message that is there asks again.
+func ask(ctx context.Context, q *db.Queries, run Run, d Delivery) error {
+	asked, err := q.RetellDelivery(ctx, db.RetellDeliveryParams{
+		DeliveryKey: d.Key, Payload: plain(d.Payload), Queue: NotificationsQueue, Trace: encode(orEmpty(run.Trace)),
+	})
+	if err != nil || asked > 0 {
+		return err
+	}
+	return insertDelivery(ctx, q, run.JobID, run.Trace, d)
+}
+
+// news is what became of a plan whose approval is asked for. It retells every message that asks for it, wherever that is.
+type news struct {
+	Outcome string                `json:"outcome,omitempty"`
+	Message string                `json:"message,omitempty"`
+	Votes   []notice.ApprovalVote `json:"votes,omitempty"`
+}
+
+// tellVotes says in the messages who has approved the plan, and whether that is everybody.
+func tellVotes(ctx context.Context, q *db.Queries, run Run, a *Approval, votes []policy.Vote, whole bool) error {
+	var n news
+	for _, v := range votes {
+		n.Votes = append(n.Votes, notice.ApprovalVote{By: v.Principal, Reason: v.Reason, Via: v.Via, At: v.At})
+	}
+	if whole {
+		n.Outcome = "approved"
+	}
+	return retell(ctx, q, run, n, db.RetellApprovalsParams{PlanHash: a.PlanHash, ThisPlan: true, Outcomes: []string{""}})
+}
+
+// tellRejected says in the messages that the plan was rejected.
+func tellRejected(ctx context.Context, q *db.Queries, run Run, a *Approval, by, reason string) error {
+	n := news{Outcome: "rejected", Message: "rejected by " + by}
+	if reason != "" {
+		n.Message += ": " + reason
+	}
+	return retell(ctx, q, run, n, db.RetellApprovalsParams{PlanHash: a.PlanHash, ThisPlan: true, Outcomes: []string{""}})
+}
+
+// tellReplaced says in the messages about earlier plans of the run that another one took their place.
+func tellReplaced(ctx context.Context, q *db.Queries, run Run, planHash string) error {
+	n := news{Outcome: "replaced", Message: "something changed meanwhile: another plan waits for approval"}
+	return retell(ctx, q, run, n, db.RetellApprovalsParams{PlanHash: planHash, Outcomes: []string{"", "approved"}})
+}
+
+// tellEnded says in the messages how the run ended: with the plan that was approved, or without.
+func tellEnded(ctx context.Context, q *db.Queries, run Run, e Ending) error {
+	message := cmp.Or(e.ErrorMessage, e.Summary)
+	if err := retell(ctx, q, run, news{Message: message}, db.RetellApprovalsParams{Outcomes: []string{"approved"}}); err != nil {
+		return err
+	}
+	n := news{Outcome: "ended", Message: message}
+	switch {
+	case e.Status == Canceled:
+		n.Outcome = "canceled"
+	case e.ErrorReason == approvalExpired:
+		n.Outcome = "expired"
+	}
+	return retell(ctx, q, run, n, db.RetellApprovalsParams{Outcomes: []string{""}})
+}
+
+func retell(ctx context.Context, q *db.Queries, run Run, n news, of db.RetellApprovalsParams) error {
+	of.JobID, of.News, of.Queue, of.Trace = run.JobID, plain(encode(n)), NotificationsQueue, encode(orEmpty(run.Trace))
+	_, err := q.RetellApprovals(ctx, of)
+	return err
 }
 
 // AnnounceDeliveries queues pending deliveries anew that nothing has happened to for a time and that wait in no outbox:
@@ -200,7 +283,7 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter) ([]DeliverySta
 func deliveryFrom(row db.Delivery) DeliveryState {
 	return DeliveryState{
 		Delivery: Delivery{Key: row.DeliveryKey, Medium: row.Medium, Channel: row.Channel, Payload: row.Payload},
-		JobID:    row.JobID, Status: row.Status, PostedTo: row.PostedTo, TS: row.Ts, Attempts: int(row.Attempts),
+		JobID:    row.JobID, Status: row.Status, PostedTo: row.PostedTo, TS: row.Ts, Attempts: int(row.Attempts), Revision: int(row.Revision),
 		LastError: row.LastError, CreatedAt: row.CreatedAt, DeliveredAt: row.DeliveredAt,
 	}
 }

@@ -188,3 +188,58 @@ func TestDelivery_Payload_IsWhatTheWorkerWrote(t *testing.T) {
 	require.NoError(t, json.Unmarshal(d.Payload, &payload))
 	require.Equal(t, "ä & <b>", payload["summary"])
 }
+
+func TestRetell_Delivered_IsOnItsWayAgainWithTheNewPayload(t *testing.T) {
+	s, conn, _ := deliveries(t, 1)
+	first, err := s.BeginDelivery(t.Context(), "d0", time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, first.Done(t.Context(), "C1", "1.0"))
+
+	for revision := 2; revision <= 3; revision++ {
+		require.NoError(t, s.Retell(t.Context(), "d0", []byte(fmt.Sprintf(`{"n":%d}`, revision)), nil))
+		d, err := s.DeliveryState(t.Context(), "d0")
+		require.NoError(t, err)
+		require.Equal(t, []any{store.Pending, "C1", "1.0", revision}, []any{d.Status, d.PostedTo, d.TS, d.Revision})
+		require.Nil(t, d.DeliveredAt)
+		require.JSONEq(t, fmt.Sprintf(`{"n":%d}`, revision), string(d.Payload))
+		require.Len(t, waiting(t, conn, 0), revision-1, "each change is told by a message of its own")
+	}
+	n, err := s.AnnounceDeliveries(t.Context(), time.Minute)
+	require.NoError(t, err)
+	require.Zero(t, n, "it has changed just now: its message is not lost")
+}
+
+func TestRetell_DuringAnAttempt_TheAttemptDoesNotEndTheDelivery(t *testing.T) {
+	for name, end := range map[string]func(*store.DeliveryAttempt) error{
+		"told":   func(a *store.DeliveryAttempt) error { return a.Done(t.Context(), "C1", "1.0") },
+		"failed": func(a *store.DeliveryAttempt) error { return a.Fail(t.Context(), "no such channel", false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, _ := deliveries(t, 1)
+			old, err := s.BeginDelivery(t.Context(), "d0", time.Minute)
+			require.NoError(t, err)
+			require.NoError(t, s.Retell(t.Context(), "d0", []byte(`{"n":2}`), nil))
+			_, err = s.BeginDelivery(t.Context(), "d0", time.Minute)
+			require.Equal(t, "DELIVERY_BUSY", fault.ReasonOf(err), "two attempts at once could leave the older one's text")
+
+			require.NoError(t, end(old))
+			again, err := s.BeginDelivery(t.Context(), "d0", time.Minute)
+			require.NoError(t, err, "what is new is still to be told")
+			require.Equal(t, []any{2, 1}, []any{again.Revision, again.Attempts})
+			require.JSONEq(t, `{"n":2}`, string(again.Payload))
+			if name == "told" {
+				require.Equal(t, "1.0", again.TS)
+			}
+			require.NoError(t, again.Done(t.Context(), "C1", "1.0"))
+			d, err := s.DeliveryState(t.Context(), "d0")
+			require.NoError(t, err)
+			require.Equal(t, store.Delivered, d.Status)
+		})
+	}
+}
+
+func TestRetell_NoSuchDelivery_TellsNobody(t *testing.T) {
+	s, conn, _ := deliveries(t, 0)
+	require.NoError(t, s.Retell(t.Context(), "d0", []byte(`{}`), nil))
+	require.Empty(t, waiting(t, conn, time.Hour))
+}

@@ -164,12 +164,13 @@ type RunFilter struct {
 	Status      string
 	RequestedBy string
 	Limit       int
+	Teams       []string // only those of these teams; nil: of all
 }
 
 // Runs lists runs, newest first.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	rows, err := s.q.ListRuns(ctx, db.ListRunsParams{
-		After: f.After, TeamID: f.TeamID, Status: f.Status, RequestedBy: f.RequestedBy, PageSize: int32(f.Limit),
+		After: f.After, TeamID: f.TeamID, Status: f.Status, RequestedBy: f.RequestedBy, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list runs")

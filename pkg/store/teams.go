@@ -62,12 +62,13 @@ type TeamFilter struct {
 	SyncStatus string
 	Query      string
 	Limit      int
+	Teams      []string // only those of these teams; nil: of all
 }
 
 // Teams lists teams by id.
 func (s *Store) Teams(ctx context.Context, f TeamFilter) ([]Team, error) {
 	rows, err := s.q.ListTeams(ctx, db.ListTeamsParams{
-		After: f.After, SyncStatus: f.SyncStatus, Query: f.Query, PageSize: int32(f.Limit),
+		After: f.After, SyncStatus: f.SyncStatus, Query: f.Query, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list teams")

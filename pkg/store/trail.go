@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,13 +25,14 @@ type FindingFilter struct {
 	JobID   uuid.UUID
 	Outcome string
 	Limit   int
+	Teams   []string // only those of these teams; nil: of all
 }
 
 // Findings lists the trail from its beginning. What the table repeats of the sealed content comes from the table, so
 // that verification sees an edit of either.
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, error) {
 	rows, err := s.q.ListFindings(ctx, db.ListFindingsParams{
-		After: f.After, Last: f.Last, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, PageSize: int32(f.Limit),
+		After: f.After, Last: f.Last, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list findings")
@@ -46,17 +48,15 @@ func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, e
 	return entries, nil
 }
 
-// Effects lists the changes of a run that took effect, as the trail has them, in their order. Those of a run whose time
-// was moved to archives are not known whole: that is a Precondition fault.
+// RemovedLately are the users whom runs removed from a team in the time before that nobody approved. Where it is not known
+// whether somebody was removed, they may have been.
+func (s *Store) RemovedLately(ctx context.Context, teamID string, within time.Duration) ([]string, error) {
+	users, err := s.q.RemovedLately(ctx, db.RemovedLatelyParams{TeamID: teamID, Within: within})
+	return users, wrap(err, "read who was removed of late")
+}
+
+// Effects lists the changes of a run that took effect, as the trail has them, in their order.
 func (s *Store) Effects(ctx context.Context, jobID uuid.UUID) (changes []ownership.Change, err error) {
-	moved, err := s.RunArchives(ctx, jobID)
-	if err != nil {
-		return nil, err
-	}
-	if len(moved) > 0 {
-		return nil, fault.New(fault.Precondition, "what the run did may stand in "+moved[0].Location+
-			", no longer in the database: look there, and reconcile the team", nil).WithReason("FINDINGS_ARCHIVED")
-	}
 	filter := FindingFilter{JobID: jobID, Outcome: trail.Applied, Limit: 1000}
 	for {
 		entries, err := s.Findings(ctx, filter)
@@ -74,9 +74,18 @@ func (s *Store) Effects(ctx context.Context, jobID uuid.UUID) (changes []ownersh
 			filter.After = e.Seq
 		}
 		if len(entries) < filter.Limit {
-			return changes, nil
+			break
 		}
 	}
+	made, err := s.q.CountApplied(ctx, jobID)
+	if err != nil {
+		return nil, wrap(err, "count the changes of a run")
+	}
+	if int64(len(changes)) < made {
+		return nil, fault.New(fault.Precondition, "what the run did was moved to the trail's archives: it is too old to be undone from here", nil).
+			WithReason("TRAIL_ARCHIVED")
+	}
+	return changes, nil
 }
 
 func entity(content json.RawMessage, into **ownership.Entity) error {

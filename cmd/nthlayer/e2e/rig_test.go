@@ -119,8 +119,9 @@ type rig struct {
 	cortex    *cortex.Server
 	pagerduty *pagerduty.Server
 	slack     *slack.Server
-	pager     *gate // before PagerDuty
-	source    *gate // before Cortex
+	pager     *gate  // before PagerDuty
+	source    *gate  // before Cortex
+	stateDir  string // the system's
 	said      testkit.Outside
 }
 
@@ -152,7 +153,8 @@ func startOn(t testing.TB, database string, o *org.Org, workers int, env ...stri
 		t.Cleanup(server.Close)
 		urls[i] = server.URL
 	}
-	state := filepath.Join(t.TempDir(), "state")
+	r.stateDir = filepath.Join(t.TempDir(), "state")
+	state := r.stateDir
 	t.Cleanup(func() { require.NoError(t, pgserver.Remove(filepath.Join(state, "postgres"))) })
 	r.system, err = system.Start(t.Context(), system.Config{
 		StateDir: state, BinDir: bin, Workers: workers,
@@ -182,6 +184,21 @@ func startOn(t testing.TB, database string, o *org.Org, workers int, env ...stri
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
 	return r
+}
+
+// asRole is a client of somebody with roles.
+func (r *rig) asRole(subject string, roles ...string) *client.Client {
+	r.t.Helper()
+	scopes := make([]string, len(roles))
+	for i, role := range roles {
+		scopes[i] = "nthlayer/" + role
+	}
+	token, err := system.IssueToken(r.stateDir, subject, scopes...)
+	require.NoError(r.t, err)
+	c, err := client.New(r.info.GRPC, client.WithPlaintext(), client.WithToken(client.StaticToken(token)))
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { require.NoError(r.t, c.Close()) })
+	return c
 }
 
 func (r *rig) showLogs() {

@@ -9,12 +9,14 @@ package rules
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -23,6 +25,7 @@ import (
 	"golang.org/x/text/message"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/policy"
 )
 
 //go:embed shipped/*.rego shipped/params.yaml
@@ -30,6 +33,7 @@ var shipped embed.FS
 
 const (
 	paramsFile    = "params.yaml"
+	approvalName  = "approval" // of the parameters that are no rule's
 	testSuffix    = "_test.rego"
 	shippedPrefix = "shipped/" // of the names of shipped modules
 )
@@ -41,13 +45,17 @@ type Bundle struct {
 	Rules   []Rule                 // by name
 
 	Revision string // tells one state of the company's files from another
+
+	windows  []window         // of the rule freeze
+	approval policy.Approvers // who approves where a rule does not say
 }
 
 // Rule is one rule of a bundle.
 type Rule struct {
-	Name    string
-	Title   string
-	Shipped bool
+	Name        string
+	Title       string
+	Description string
+	Shipped     bool
 }
 
 // Shipped is the bundle that every company starts with.
@@ -56,7 +64,7 @@ func Shipped() (*Bundle, error) { return Load(nil) }
 // Load joins the shipped rules with a company's own files, which may be none. Every .rego file is one rule (or its tests),
 // and params.yaml overrides parameters value by value.
 func Load(own Files) (*Bundle, error) {
-	base, err := ReadFiles(shipped, "shipped")
+	base, err := shippedFiles()
 	if err != nil {
 		return nil, fmt.Errorf("shipped rules: %w", err)
 	}
@@ -120,6 +128,9 @@ func (b *Bundle) admit(module *ast.Module, isShipped bool) error {
 	if isTest {
 		return nil
 	}
+	if name == approvalName {
+		return fault.Field(file, fmt.Sprintf("package %s: %s in %s says who approves; choose another name", pkg, approvalName, paramsFile))
+	}
 	if i := slices.IndexFunc(b.Rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
 		if b.Rules[i].Shipped && !isShipped {
 			return fault.Field(file, fmt.Sprintf(
@@ -133,7 +144,7 @@ func (b *Bundle) admit(module *ast.Module, isShipped bool) error {
 	rule := Rule{Name: name, Shipped: isShipped}
 	for _, a := range module.Annotations {
 		if a.Scope == "package" {
-			rule.Title = a.Title
+			rule.Title, rule.Description = a.Title, a.Description
 		}
 	}
 	b.Rules = append(b.Rules, rule)
@@ -147,20 +158,69 @@ func (f Files) params() (map[string]any, error) {
 	if err := yaml.Unmarshal(f[paramsFile], &params); err != nil {
 		return nil, fault.New(fault.Invalid, fmt.Sprintf("%s: %s", paramsFile, err), err)
 	}
-	return params, nil
+	plain, _ := asJSON(params).(map[string]any)
+	return plain, nil
+}
+
+// asJSON makes of what YAML knows what JSON knows: texts of times, which YAML tells from other texts, and of keys.
+func asJSON(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, below := range v {
+			v[key] = asJSON(below)
+		}
+	case map[any]any:
+		texts := make(map[string]any, len(v))
+		for key, below := range v {
+			texts[fmt.Sprint(key)] = asJSON(below)
+		}
+		return texts
+	case []any:
+		for i, below := range v {
+			v[i] = asJSON(below)
+		}
+	case time.Time:
+		return v.Format(time.RFC3339)
+	}
+	return value
 }
 
 // override lays a company's parameters over the shipped ones: mappings key by key, everything else as a whole. What comes
 // out must be what the shipped rules can read; rules of the company's own take what they like.
 func (b *Bundle) override(own map[string]any) error {
 	for name := range own {
-		if !slices.ContainsFunc(b.Rules, func(r Rule) bool { return r.Name == name }) {
-			return fault.Field(paramsFile+": "+name, "there is no rule of that name; there are "+strings.Join(b.names(), ", "))
+		if name != approvalName && !slices.ContainsFunc(b.Rules, func(r Rule) bool { return r.Name == name }) {
+			return fault.Field(paramsFile+": "+name, "there is no rule of that name; there are "+strings.Join(append(b.names(), approvalName), ", "))
 		}
 	}
 	merged, _ := overlay(b.Params, own).(map[string]any)
 	b.Params = merged
-	return checkParams(merged)
+	if err := checkParams(merged); err != nil {
+		return err
+	}
+	var err error
+	if b.windows, err = windows(merged); err != nil {
+		return err
+	}
+	b.approval, err = approvers(merged)
+	return err
+}
+
+// approvers are those who approve where a rule does not say.
+func approvers(params map[string]any) (policy.Approvers, error) {
+	var set struct {
+		Role  string
+		Count int
+		Self  bool
+	}
+	text, err := json.Marshal(params[approvalName])
+	if err == nil {
+		err = json.Unmarshal(text, &set)
+	}
+	if err != nil {
+		return policy.Approvers{}, fault.Field(paramsFile+": "+approvalName, err.Error())
+	}
+	return policy.Approvers{Role: set.Role, Count: set.Count, Requester: set.Self}, nil
 }
 
 func (b *Bundle) names() []string {

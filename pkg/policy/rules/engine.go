@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -29,6 +30,8 @@ var (
 // Engine decides by one bundle. It is safe for concurrent use.
 type Engine struct {
 	query    rego.PreparedEvalQuery
+	windows  []window
+	approval policy.Approvers
 	revision string
 }
 
@@ -47,7 +50,7 @@ func NewEngine(ctx context.Context, b *Bundle) (*Engine, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "the rules cannot be prepared: "+err.Error(), err)
 	}
-	return &Engine{query: query, revision: b.Revision}, nil
+	return &Engine{query: query, windows: b.windows, approval: b.approval, revision: b.Revision}, nil
 }
 
 func (b *Bundle) data() map[string]any {
@@ -151,6 +154,7 @@ func (e *Engine) Decide(ctx context.Context, in Input) (policy.Decision, error) 
 	if len(in.Plan.Changes) == 0 {
 		return policy.Decision{Verdict: policy.Allow, Revision: e.revision}, nil
 	}
+	in.Freezes = frozen(e.windows, in.Now)
 	answer, err := e.query.Eval(ctx, rego.EvalParsedInput(in.value()))
 	if err != nil {
 		return policy.Decision{}, fmt.Errorf("ask the rules: %w", err)
@@ -158,7 +162,7 @@ func (e *Engine) Decide(ctx context.Context, in Input) (policy.Decision, error) 
 	if len(answer) != 1 {
 		return policy.Decision{}, fmt.Errorf("ask the rules: %d answers", len(answer))
 	}
-	violations, err := read(answer[0].Expressions[0].Value)
+	violations, err := understand(answer[0].Expressions[0].Value, e.approval)
 	if err != nil {
 		return policy.Decision{}, err
 	}
@@ -167,28 +171,73 @@ func (e *Engine) Decide(ctx context.Context, in Input) (policy.Decision, error) 
 	return decision, nil
 }
 
-// read makes violations of what the rules answered, and takes nothing else.
-func read(answer any) ([]policy.Violation, error) {
+// said is a violation as a rule says it.
+type said struct {
+	Rule    string         `json:"rule"`
+	Verdict policy.Verdict `json:"verdict"`
+	Reason  string         `json:"reason"`
+	By      *struct {
+		Role      *string `json:"role"`
+		Count     *int    `json:"count"`
+		Requester *bool   `json:"requester"`
+	} `json:"by"`
+}
+
+// maxApprovers is how many people a rule may ask for. No plan would find more.
+const maxApprovers = 10
+
+// understand makes violations of what the rules answered, and takes nothing else. Where a rule does not say who has to approve, the
+// usual approvers do.
+func understand(answer any, usual policy.Approvers) ([]policy.Violation, error) {
 	text, err := json.Marshal(answer)
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of the rules: %w", err)
 	}
-	var violations []policy.Violation
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	var all []said
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&violations); err != nil {
+	if err := decoder.Decode(&all); err != nil {
 		return nil, fmt.Errorf("read the answer of the rules: %w", err)
 	}
-	for _, v := range violations {
-		if v.Verdict != policy.Deny && v.Verdict != policy.RequireApproval {
-			return nil, fmt.Errorf("rule %s answered with the verdict %q; there are %s and %s", v.Rule, v.Verdict, policy.Deny, policy.RequireApproval)
-		}
-		if v.Reason == "" {
-			return nil, fmt.Errorf("rule %s gives no reason", v.Rule)
+	violations := make([]policy.Violation, len(all))
+	for i, s := range all {
+		if violations[i], err = s.violation(usual); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(violations, func(a, b policy.Violation) int {
 		return cmp.Or(strings.Compare(a.Rule, b.Rule), strings.Compare(a.Reason, b.Reason))
 	})
 	return violations, nil
+}
+
+func (s said) violation(usual policy.Approvers) (policy.Violation, error) {
+	v := policy.Violation{Rule: s.Rule, Verdict: s.Verdict, Reason: s.Reason}
+	switch s.Verdict {
+	case policy.Deny, policy.Allow:
+		if s.By != nil {
+			return v, fmt.Errorf("rule %s says who has to approve (by), and answers with the verdict %s; by goes with %s", s.Rule, s.Verdict, policy.RequireApproval)
+		}
+	case policy.RequireApproval:
+		v.By = &usual
+	default:
+		return v, fmt.Errorf("rule %s answered with the verdict %q; there are %s, %s and, for a note, %s",
+			s.Rule, s.Verdict, policy.Deny, policy.RequireApproval, policy.Allow)
+	}
+	if s.Reason == "" {
+		return v, fmt.Errorf("rule %s gives no reason", s.Rule)
+	}
+	if s.By != nil {
+		by := policy.Approvers{
+			Role: *cmp.Or(s.By.Role, &usual.Role), Count: *cmp.Or(s.By.Count, &usual.Count), Requester: *cmp.Or(s.By.Requester, &usual.Requester),
+		}
+		switch {
+		case by.Role == "":
+			return v, fmt.Errorf("rule %s: by.role is empty; name the role of who approves", s.Rule)
+		case by.Count < 1 || by.Count > maxApprovers:
+			return v, fmt.Errorf("rule %s: by.count is %d; it must be between 1 and %d", s.Rule, by.Count, maxApprovers)
+		}
+		v.By = &by
+	}
+	return v, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -55,8 +56,14 @@ func asks(before, leave, join team) rules.Input {
 	add(ownership.Responder, before.responders, leave.responders, join.responders)
 	add(ownership.Observer, before.observers, leave.observers, join.observers)
 	p.Members = len(o.Members)
-	return rules.Ask(p, ownership.Desired{TeamID: "payments", Name: "Payments"}, o)
+	return rules.Ask(rules.Question{
+		Plan: p, Desired: ownership.Desired{TeamID: "payments", Name: "Payments"}, Observed: o,
+		Request: rules.Request{By: "ann", Roles: []string{"viewer", "operator"}}, Of: 24 * time.Hour, Now: noon,
+	})
 }
+
+// noon is when everything is asked.
+var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 
 func TestShippedRules(t *testing.T) {
 	const (
@@ -66,6 +73,12 @@ func TestShippedRules(t *testing.T) {
 		noManager = "roles: {never_granted: [manager]}"
 	)
 	first := func(in rules.Input) rules.Input { in.Team.Groups = []string{"europe", "tier-1"}; return in }
+	made := func(in rules.Input) rules.Input {
+		in.Plan.Count[ownership.CreateTeam] = 1
+		in.Plan.Changes = append(in.Plan.Changes, rules.Change{ID: "create_team:payments", Kind: ownership.CreateTeam, EntityRef: "payments"})
+		return in
+	}
+	after := func(removed int, in rules.Input) rules.Input { in.Recent.Removed = removed; return in }
 	cases := []struct {
 		name   string
 		params string
@@ -93,6 +106,15 @@ func TestShippedRules(t *testing.T) {
 		{"too few, and more than before", tiered, asks(team{0, 0, 3}, team{}, team{responders: 1}), policy.Allow, nil},
 		{"another tier than the default", "", first(asks(team{1, 2, 0}, team{responders: 1}, team{})), policy.RequireApproval, []string{"staffing"}},
 		{"the default tier", "", asks(team{1, 2, 0}, team{responders: 1}, team{}), policy.Allow, nil},
+		{"a new team of a tier that is too small", "", first(made(asks(team{}, team{}, team{1, 0, 1}))), policy.RequireApproval, []string{"staffing"}},
+		{"a new team of a tier with one to page", "", first(made(asks(team{}, team{}, team{1, 0, 9}))), policy.RequireApproval, []string{"staffing"}},
+		{"a new team that is large enough", "", first(made(asks(team{}, team{}, team{1, 2, 0}))), policy.Allow, nil},
+		{"a new team without anybody", "", made(asks(team{}, team{}, team{})), policy.RequireApproval, []string{"staffing"}},
+		{"many small plans: as many as may leave", "", after(3, asks(team{responders: 27}, team{responders: 4}, team{})), policy.Allow, nil},
+		{"many small plans: one more", "", after(4, asks(team{responders: 26}, team{responders: 4}, team{})), policy.RequireApproval, []string{"removals"}},
+		{"many small plans: the floor is for all of them", "", after(3, asks(team{responders: 5}, team{responders: 1}, team{})), policy.RequireApproval, []string{"removals"}},
+		{"many small plans: the largest number is for all of them", bounded, after(5, asks(team{responders: 90}, team{responders: 1}, team{})), policy.Deny, []string{"removals"}},
+		{"many have left, and nobody would", bounded, after(50, asks(team{responders: 9}, team{}, team{responders: 1})), policy.Allow, nil},
 		{"a role that may not be granted", noManager, asks(team{0, 5, 0}, team{}, team{managers: 1}), policy.Deny, []string{"roles"}},
 		{"a role that may not be granted leaves", noManager, asks(team{2, 5, 0}, team{managers: 1}, team{}), policy.Allow, nil},
 	}
@@ -128,10 +150,10 @@ func TestLoad_OwnRule_StandsBesideTheShippedOnes(t *testing.T) {
 	require.Len(t, e.Revision(), 12)
 	require.Equal(t, policy.Decision{
 		Verdict: policy.Deny, Revision: e.Revision(), Approvers: []policy.Approvers{{Role: policy.DefaultApprover, Count: 1}},
-		Reasons: []string{"new-manager0@example.com is nobody's friend", "the plan would remove 4 of 4 members, more than the 3 that may leave in one run without approval"},
+		Reasons: []string{"new-manager0@example.com is nobody's friend", "the plan would remove 4 of 4 members, more than the 3 that may leave without approval"},
 		Violations: []policy.Violation{
 			{Rule: "friends", Verdict: policy.Deny, Reason: "new-manager0@example.com is nobody's friend"},
-			{Rule: "removals", Verdict: policy.RequireApproval, Reason: "the plan would remove 4 of 4 members, more than the 3 that may leave in one run without approval"},
+			{Rule: "removals", Verdict: policy.RequireApproval, Reason: "the plan would remove 4 of 4 members, more than the 3 that may leave without approval", By: &policy.Approvers{Role: policy.DefaultApprover, Count: 1}},
 		},
 	}, d)
 }
@@ -167,7 +189,7 @@ func TestLoad_WrongBundle_SaysWhatIsWrong(t *testing.T) {
 		own  files
 		want string
 	}{
-		{"no such rule", files{"params.yaml": "removal: {share: 1}"}, "params.yaml: removal: there is no rule of that name; there are empty_team, protected_teams, removals, roles, staffing"},
+		{"no such rule", files{"params.yaml": "removal: {share: 1}"}, "params.yaml: removal: there is no rule of that name; there are actors, empty_team, freeze, protected_teams, removals, roles, staffing, approval"},
 		{"no such parameter", files{"params.yaml": "removals: {shares: 1}"}, "additional properties 'shares' not allowed"},
 		{"another kind of value", files{"params.yaml": "removals: {share: most}"}, "params.yaml: removals.share"},
 		{"out of range", files{"params.yaml": "removals: {share: 1.5}"}, "params.yaml: removals.share"},
@@ -176,6 +198,21 @@ func TestLoad_WrongBundle_SaysWhatIsWrong(t *testing.T) {
 		{"no Rego", files{"a.rego": "package nthlayer.rules.mine\nviolation contains"}, "a.rego"},
 		{"another package", files{"a.rego": "package nthlayer\nviolations contains 1"}, "a rule's package is nthlayer.rules.<name>"},
 		{"below a rule", files{"a.rego": "package nthlayer.rules.removals.more"}, "a rule's package is nthlayer.rules.<name>"},
+		{"the approvers' name", files{"a.rego": "package nthlayer.rules.approval"}, "choose another name"},
+		{"no role approves", files{"params.yaml": "approval: {role: ''}"}, "params.yaml: approval.role"},
+		{"nobody approves", files{"params.yaml": "approval: {count: 0}"}, "params.yaml: approval.count"},
+		{"too many approve", files{"params.yaml": "protected_teams: {approvals: 11}"}, "params.yaml: protected_teams.approvals"},
+		{"a reserve for nobody", files{"params.yaml": "actors: {reserved: {core: {teams: [core]}}}"}, "params.yaml: actors.reserved.core"},
+		{"no cron", files{"params.yaml": "freeze: {windows: {night: {cron: '61 * * * *', duration: 1h}}}"}, "params.yaml: freeze.windows.night.cron: must be five fields"},
+		{"no zone", files{"params.yaml": "freeze: {windows: {night: {cron: '@daily', duration: 1h, zone: Europe/Atlantis}}}"}, "params.yaml: freeze.windows.night.zone"},
+		{"this machine's zone", files{"params.yaml": "freeze: {windows: {night: {cron: '@daily', duration: 1h, zone: Local}}}"}, "params.yaml: freeze.windows.night.zone"},
+		{"no duration", files{"params.yaml": "freeze: {windows: {night: {cron: '@daily'}}}"}, "params.yaml: freeze.windows.night.duration"},
+		{"for ever", files{"params.yaml": "freeze: {windows: {night: {cron: '@daily', duration: 745h}}}"}, "params.yaml: freeze.windows.night.duration"},
+		{"both kinds of window", files{"params.yaml": "freeze: {windows: {night: {cron: '@daily', duration: 1h, from: 2026-01-01T00:00:00Z}}}"}, "a window is either of them"},
+		{"neither kind of window", files{"params.yaml": "freeze: {windows: {night: {}}}"}, "params.yaml: freeze.windows.night.from"},
+		{"a duration alone", files{"params.yaml": "freeze: {windows: {night: {duration: 1h}}}"}, "params.yaml: freeze.windows.night.cron: is not set"},
+		{"no time", files{"params.yaml": "freeze: {windows: {xmas: {from: 2026-12-20T00:00:00Z, until: soon}}}"}, "params.yaml: freeze.windows.xmas.until"},
+		{"backwards", files{"params.yaml": "freeze: {windows: {xmas: {from: 2026-12-20T00:00:00Z, until: 2026-12-20T00:00:00Z}}}"}, "is not after from"},
 		{"a shipped rule's name", files{"a.rego": "package nthlayer.rules.removals"}, "there is a shipped rule of that name"},
 		{"one name twice", files{"a.rego": own, "b.rego": own}, "there is another rule of that name"},
 		{"a field that is not there", files{"a.rego": rule(`input.team.tags[_] == "x"`)}, "undefined ref: input.team.tags"},
@@ -209,7 +246,13 @@ func TestLoad_WrongBundle_SaysWhatIsWrong(t *testing.T) {
 func TestDecide_AnswerIsNoViolation_Fails(t *testing.T) {
 	for name, c := range map[string]struct{ violation, want string }{
 		"unknown verdict": {`{"verdict": "warn", "reason": "x"}`, `verdict "warn"`},
-		"allowed":         {`{"verdict": "allow", "reason": "x"}`, `verdict "allow"`},
+		"by of a denial":  {`{"verdict": "deny", "reason": "x", "by": {"count": 2}}`, "by goes with require_approval"},
+		"by of a note":    {`{"verdict": "allow", "reason": "x", "by": {}}`, "by goes with require_approval"},
+		"nobody":          {`{"verdict": "require_approval", "reason": "x", "by": {"count": 0}}`, "by.count is 0; it must be between 1 and 10"},
+		"everybody":       {`{"verdict": "require_approval", "reason": "x", "by": {"count": 11}}`, "by.count is 11"},
+		"half a person":   {`{"verdict": "require_approval", "reason": "x", "by": {"count": 1.5}}`, "count"},
+		"no role":         {`{"verdict": "require_approval", "reason": "x", "by": {"role": ""}}`, "by.role is empty"},
+		"many words":      {`{"verdict": "require_approval", "reason": "x", "by": {"roles": ["admin"]}}`, "roles"},
 		"no reason":       {`{"verdict": "deny"}`, "gives no reason"},
 		"unknown field":   {`{"verdict": "deny", "reason": "x", "severity": 1}`, "severity"},
 		"a failing call":  {`{"verdict": "deny", "reason": sprintf("%d", [to_number(input.team.id)])}`, "to_number"},
@@ -236,11 +279,15 @@ func TestInput_IsWhatTheSchemaSays(t *testing.T) {
 		{ID: "add_member:a", Kind: ownership.AddMember, EntityRef: "a", UserID: "PA", After: &ownership.Entity{Email: "a@example.com", Role: ownership.Manager}},
 	}}
 	for name, in := range map[string]rules.Input{
-		"empty":      rules.Ask(ownership.Plan{TeamID: "x"}, ownership.Desired{}, nil),
-		"a new team": rules.Ask(whole, ownership.Desired{Groups: []string{"tier-1"}}, nil),
-		"a change":   asks(team{2, 3, 1}, team{1, 1, 1}, team{1, 0, 1}),
+		"empty": rules.Ask(rules.Question{Plan: ownership.Plan{TeamID: "x"}}),
+		"a new team": rules.Ask(rules.Question{
+			Plan: whole, Desired: ownership.Desired{Groups: []string{"tier-1"}}, Removed: []string{"PX"}, Of: 24 * time.Hour, Now: noon,
+			Request: rules.Request{Kind: rules.Rollback, By: "ann", Roles: []string{"admin"}, Reason: "a mistake", OverrideFreeze: "urgent", DryRun: true},
+		}),
+		"a change": asks(team{2, 3, 1}, team{1, 1, 1}, team{1, 0, 1}),
 	} {
 		t.Run(name, func(t *testing.T) {
+			in.Freezes = []rules.Freeze{{Name: "night", Until: noon}}
 			text, err := json.Marshal(in)
 			require.NoError(t, err)
 			value, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
@@ -254,13 +301,22 @@ func TestInput_IsWhatTheSchemaSays(t *testing.T) {
 	}
 }
 
-// BenchmarkDecide has one rule look at every change in its second half, and none in its first.
+// BenchmarkDecide is what a decision costs by the shipped rules, and with one rule more that looks at every change or at every
+// member. Everybody is replaced, which makes twice as many changes as there are members, or half of them are.
 func BenchmarkDecide(b *testing.B) {
-	for name, own := range map[string]rules.Files{"shipped": nil, "roles": files{"params.yaml": "roles: {never_granted: [observer]}"}.bytes()} {
-		e := engine(b, own)
-		for _, members := range []int{10, 500} {
-			b.Run(fmt.Sprintf("params=%s/members=%d", name, members), func(b *testing.B) {
-				in := rules.Ask(turnover(members))
+	for _, with := range []struct {
+		what string
+		own  rules.Files
+	}{
+		{"shipped", nil},
+		{"changes", files{"params.yaml": "roles: {never_granted: [observer]}"}.bytes()},
+		{"members", files{"friends.rego": own, "params.yaml": "friends: {unwanted: mallory@example.com}"}.bytes()},
+	} {
+		e := engine(b, with.own)
+		for _, size := range []struct{ members, changes int }{{10, 20}, {500, 500}, {500, 1000}} {
+			b.Run(fmt.Sprintf("rules=%s/members=%d/changes=%d", with.what, size.members, size.changes), func(b *testing.B) {
+				in := turnover(size.members, size.changes)
+				b.ReportAllocs()
 				for b.Loop() {
 					_, err := e.Decide(b.Context(), in)
 					require.NoError(b, err)
@@ -280,8 +336,8 @@ func (f files) bytes() rules.Files {
 	return m
 }
 
-// turnover is a team of which everybody is replaced.
-func turnover(members int) (ownership.Plan, ownership.Desired, *ownership.Observed) {
+// turnover is a team of which so many leave or join.
+func turnover(members, changes int) rules.Input {
 	p := ownership.Plan{TeamID: "payments", TargetID: "PT1", Members: members}
 	o := &ownership.Observed{TargetID: "PT1"}
 	for i := range members {
@@ -293,5 +349,6 @@ func turnover(members int) (ownership.Plan, ownership.Desired, *ownership.Observ
 			ownership.Change{ID: "remove:" + user, Kind: ownership.RemoveMember, EntityRef: user, UserID: user, Before: &ownership.Entity{Email: email, Role: ownership.Responder}},
 		)
 	}
-	return p, ownership.Desired{TeamID: "payments", Name: "Payments"}, o
+	p.Changes = p.Changes[:changes]
+	return rules.Ask(rules.Question{Plan: p, Desired: ownership.Desired{TeamID: "payments", Name: "Payments"}, Observed: o, Now: noon})
 }

@@ -4,8 +4,7 @@ import (
 	"cmp"
 	_ "embed"
 	"slices"
-
-	"github.com/open-policy-agent/opa/v1/ast"
+	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
@@ -16,13 +15,45 @@ import (
 //go:embed input.schema.json
 var Schema []byte
 
-// Input is what rules are given: a plan, and its team before and after it. No field is ever missing: what is not there is
-// empty, so that a rule cannot fail to find something because it looked at a field that was left out.
+// Input is what rules are given: a plan, its team before and after it, and who asks for it. No field is ever missing: what is
+// not there is empty, so that a rule cannot fail to find something because it looked at a field that was left out.
 type Input struct {
-	Team   Team    `json:"team"`
-	Plan   Changes `json:"plan"`
-	Before Members `json:"before"` // as observed
-	After  Members `json:"after"`  // as the plan would leave them
+	Team    Team      `json:"team"`
+	Plan    Changes   `json:"plan"`
+	Before  Members   `json:"before"` // as observed
+	After   Members   `json:"after"`  // as the plan would leave them
+	Request Request   `json:"request"`
+	Recent  Recent    `json:"recent"`
+	Freezes []Freeze  `json:"freezes"` // that last at Now; the engine works them out
+	Now     time.Time `json:"now"`
+}
+
+// Request is what was asked for, and by whom.
+type Request struct {
+	Kind           string   `json:"kind"`  // Reconcile or Rollback
+	By             string   `json:"by"`    // the principal
+	Roles          []string `json:"roles"` // which the principal held on the team when asking
+	Reason         string   `json:"reason"`
+	OverrideFreeze string   `json:"override_freeze"` // why the plan shall be applied although changes are frozen; empty: it shall not
+	DryRun         bool     `json:"dry_run"`
+}
+
+// The kinds of requests.
+const (
+	Reconcile = "reconcile"
+	Rollback  = "rollback"
+)
+
+// Recent is what happened to the team in the hours before.
+type Recent struct {
+	Removed int `json:"removed"` // people whom runs removed that nobody approved, and who are not back
+	Hours   int `json:"hours"`
+}
+
+// Freeze is one freeze window that lasts.
+type Freeze struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until"`
 }
 
 // Team is the team that the plan is about.
@@ -78,29 +109,51 @@ type Member struct {
 	Role   ownership.Role `json:"role"`
 }
 
-// Ask is the input for a plan, for a team that the source declares as desired and the target shows as observed; nil: the
-// target has no such team.
-func Ask(p ownership.Plan, desired ownership.Desired, observed *ownership.Observed) Input {
+// Question is what a plan is judged by.
+type Question struct {
+	Plan     ownership.Plan
+	Desired  ownership.Desired   // as the source declares the team
+	Observed *ownership.Observed // as the target shows it; nil: the target has no such team
+	Request  Request
+	Removed  []string      // the users whom runs removed of late that nobody approved
+	Of       time.Duration // how late: whole hours
+	Now      time.Time
+}
+
+// Ask is the input for a question.
+func Ask(q Question) Input {
 	var members []Member
-	if observed != nil {
-		for _, m := range observed.Members {
+	here := map[string]bool{}
+	if q.Observed != nil {
+		for _, m := range q.Observed.Members {
+			here[m.User.ID] = true
 			members = append(members, Member{UserID: m.User.ID, Email: m.User.Email, Role: m.Role})
 		}
 	}
-	changes := Changes{TargetID: p.TargetID, Count: map[ownership.Kind]int{}, Changes: []Change{}}
+	changes := Changes{TargetID: q.Plan.TargetID, Count: map[ownership.Kind]int{}, Changes: []Change{}}
 	for _, kind := range ownership.Kinds() {
-		changes.Count[kind] = p.Count(kind)
+		changes.Count[kind] = q.Plan.Count(kind)
 	}
-	for _, c := range p.Changes {
+	for _, c := range q.Plan.Changes {
 		changes.Changes = append(changes.Changes, Change{
 			ID: c.ID, Kind: c.Kind, EntityRef: c.EntityRef, UserID: c.UserID, Before: asEntity(c.Before), After: asEntity(c.After),
 		})
 	}
+	recent := Recent{Hours: int(q.Of.Hours())}
+	for _, user := range q.Removed {
+		if !here[user] {
+			recent.Removed++
+		}
+	}
+	request := q.Request
+	request.Kind = cmp.Or(request.Kind, Reconcile)
+	request.Roles = append([]string{}, request.Roles...)
 	return Input{
-		Team:   Team{ID: p.TeamID, Name: cmp.Or(desired.Name, p.TeamName), Groups: append([]string{}, desired.Groups...)},
-		Plan:   changes,
-		Before: count(members),
-		After:  count(after(members, p.Changes)),
+		Team:    Team{ID: q.Plan.TeamID, Name: cmp.Or(q.Desired.Name, q.Plan.TeamName), Groups: append([]string{}, q.Desired.Groups...)},
+		Plan:    changes,
+		Before:  count(members),
+		After:   count(after(members, q.Plan.Changes)),
+		Request: request, Recent: recent, Freezes: []Freeze{}, Now: q.Now.UTC().Truncate(time.Second),
 	}
 }
 
@@ -148,40 +201,4 @@ func count(members []Member) Members {
 		}
 	}
 	return Members{Count: c, Members: append([]Member{}, members...)}
-}
-
-// value is the input as the evaluator takes it. Members and changes are converted only where a rule looks at them: most
-// rules need no more than the counts, and a team may have thousands.
-func (in Input) value() ast.Value {
-	kinds := make(map[string]any, len(in.Plan.Count))
-	for kind, n := range in.Plan.Count {
-		kinds[string(kind)] = n
-	}
-	changes := make([]any, 0, len(in.Plan.Changes))
-	for _, c := range in.Plan.Changes {
-		changes = append(changes, map[string]any{
-			"id": c.ID, "kind": string(c.Kind), "entity_ref": c.EntityRef, "user_id": c.UserID,
-			"before": c.Before.value(), "after": c.After.value(),
-		})
-	}
-	return ast.LazyObject(map[string]any{
-		"team":   map[string]any{"id": in.Team.ID, "name": in.Team.Name, "groups": in.Team.Groups},
-		"plan":   ast.LazyObject(map[string]any{"target_id": in.Plan.TargetID, "count": kinds, "changes": changes}),
-		"before": in.Before.value(),
-		"after":  in.After.value(),
-	})
-}
-
-func (m Members) value() ast.Value {
-	members := make([]any, 0, len(m.Members))
-	for _, one := range m.Members {
-		members = append(members, map[string]any{"user_id": one.UserID, "email": one.Email, "role": string(one.Role)})
-	}
-	return ast.LazyObject(map[string]any{"members": members, "count": map[string]any{
-		"members": m.Count.Members, "managers": m.Count.Managers, "responders": m.Count.Responders, "observers": m.Count.Observers,
-	}})
-}
-
-func (e Entity) value() map[string]any {
-	return map[string]any{"name": e.Name, "description": e.Description, "email": e.Email, "role": string(e.Role)}
 }

@@ -2,40 +2,48 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"maps"
 	"sync/atomic"
 	"time"
 
+	"github.com/nthlayer/nthlayer/pkg/objects"
 	"github.com/nthlayer/nthlayer/pkg/policy"
 )
 
-// Keeper decides by the newest good state of a company's bundle. A broken update changes nothing: the last good state
-// stays, and the log says what is wrong with the new one.
+// Keeper decides by the newest good state of a company's bundle. An update that is broken or half there changes nothing: the
+// last good state stays, and the log says what is wrong with the new one.
 type Keeper struct {
-	read func() (Files, error)
-	log  *slog.Logger
+	store objects.Store // nil: the shipped rules alone
+	log   *slog.Logger
 
 	current atomic.Pointer[Engine]
-	seen    string // the newest revision looked at, good or not; "" where it could not be read
+	stale   atomic.Pointer[time.Time]
+
+	seen    listing // the newest state looked at, good or not
+	broken  bool    // that state is
+	trouble string  // the last one that was logged
 }
 
-// Open starts with the bundle in a directory; "" stands for the shipped rules alone. Without a good bundle there is no
-// Keeper: nothing may be decided by rules other than the company's.
-func Open(ctx context.Context, dir string, log *slog.Logger) (*Keeper, error) {
-	k := &Keeper{read: func() (Files, error) { return nil, nil }, log: log}
-	if dir != "" {
-		k.read = func() (Files, error) { return ReadFiles(os.DirFS(dir), ".") }
-	}
-	files, err := k.read()
-	if err != nil {
-		return nil, fmt.Errorf("read the policy: %w", err)
+// Open starts with the bundle in a store; nil stands for the shipped rules alone. Without a good bundle there is no Keeper:
+// nothing may be decided by rules other than the company's.
+func Open(ctx context.Context, store objects.Store, log *slog.Logger) (*Keeper, error) {
+	k := &Keeper{store: store, log: log}
+	var files Files
+	if store != nil {
+		var err error
+		if k.seen, err = list(ctx, store); err == nil {
+			files, err = read(ctx, store, k.seen)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the policy: %w", err)
+		}
 	}
 	if err := k.take(ctx, files); err != nil {
-		return nil, fmt.Errorf("the policy in %s: %w", dir, err)
+		return nil, fmt.Errorf("load the policy: %w", err)
 	}
-	k.seen = files.revision()
 	return k, nil
 }
 
@@ -58,35 +66,73 @@ func (k *Keeper) Run(ctx context.Context, tick <-chan time.Time) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick:
-			k.renew(ctx)
+		case now := <-tick:
+			if k.store != nil {
+				k.renew(ctx, now)
+			}
 		}
 	}
 }
 
 // renew takes a state it has not looked at.
-func (k *Keeper) renew(ctx context.Context) {
-	files, err := k.read()
-	if err != nil {
-		if k.seen != "" {
-			k.log.ErrorContext(ctx, "the policy cannot be read; the last good one stays", "error", err, "revision", k.Revision())
+func (k *Keeper) renew(ctx context.Context, now time.Time) {
+	listed, err := list(ctx, k.store)
+	if err == nil && maps.Equal(listed, k.seen) {
+		if !k.broken {
+			k.fresh()
 		}
-		k.seen = ""
 		return
 	}
-	revision := files.revision()
-	if revision == k.seen {
+	var files Files
+	if err == nil {
+		files, err = read(ctx, k.store, listed)
+	}
+	switch {
+	case ctx.Err() != nil: // the process stops
+		return
+	case errors.Is(err, errChanging): // and is looked at again
+		k.keep(ctx, now, slog.LevelInfo, "the policy is being changed; the last good one stays", err)
+		return
+	case err != nil:
+		k.keep(ctx, now, slog.LevelError, "the policy cannot be read; the last good one stays", err)
 		return
 	}
-	k.seen = revision
-	if revision == k.Revision() { // back again
-		return
+	before, revision := k.Revision(), files.revision()
+	if revision != before { // else it is back again
+		if err := k.take(ctx, files); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			k.seen, k.broken = listed, true
+			k.keep(ctx, now, slog.LevelError, "the new policy is broken; the last good one stays", err, slog.String("broken", revision))
+			return
+		}
+		k.log.InfoContext(ctx, "new policy", "revision", revision, "before", before)
 	}
-	if err := k.take(ctx, files); err != nil {
-		k.log.ErrorContext(ctx, "the new policy is broken; the last good one stays", "error", err, "broken", revision, "revision", k.Revision())
-		return
+	k.seen, k.broken = listed, false
+	k.fresh()
+}
+
+// keep says, once, why there is nothing newer.
+func (k *Keeper) keep(ctx context.Context, now time.Time, level slog.Level, what string, err error, attrs ...slog.Attr) {
+	k.stale.CompareAndSwap(nil, &now)
+	if why := what + err.Error(); why != k.trouble {
+		k.trouble = why
+		k.log.LogAttrs(ctx, level, what, append(attrs, slog.Any("error", err), slog.String("revision", k.Revision()))...)
 	}
-	k.log.InfoContext(ctx, "new policy", "revision", revision)
+}
+
+func (k *Keeper) fresh() {
+	k.stale.Store(nil)
+	k.trouble = ""
+}
+
+// Stale tells since when there is a newer state of the bundle that is broken or cannot be read; false: there is none.
+func (k *Keeper) Stale() (since time.Time, stale bool) {
+	if at := k.stale.Load(); at != nil {
+		return *at, true
+	}
+	return time.Time{}, false
 }
 
 // Revision is the state of the bundle that decides now.

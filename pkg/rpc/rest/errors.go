@@ -75,6 +75,11 @@ func notRouted(log *slog.Logger, methodsAt func(escapedPath string) []string) ru
 	}
 }
 
+// Refuse answers a request that never became a call, for handlers beside the API.
+func Refuse(w http.ResponseWriter, r *http.Request, log *slog.Logger, httpStatus int, f *fault.Error) {
+	refuse(w, r, log, httpStatus, f)
+}
+
 // refuse answers a request that never became a call.
 func refuse(w http.ResponseWriter, r *http.Request, log *slog.Logger, httpStatus int, f *fault.Error) {
 	fields := make([]string, 0, len(f.Violations))

@@ -25,6 +25,7 @@ type Config struct {
 	Statuses map[protoreflect.FullName]int // HTTP status by type of answer, where it is not 200
 	OpenAPI  string
 	Ready    map[string]Check
+	Beside   map[string]http.Handler // what is served beside the API, by pattern; each bounds what it reads
 	Log      *slog.Logger
 }
 
@@ -51,6 +52,9 @@ func New(c Config) (http.Handler, error) {
 		_, _ = fmt.Fprint(w, description)
 	})
 	root.Handle("GET /docs", docs)
+	for pattern, beside := range c.Beside {
+		root.Handle(pattern, beside)
+	}
 	root.HandleFunc("GET /healthz", healthz)
 	root.Handle("GET /readyz", readyz(c.Ready, c.Log))
 	return hurried(readWithin, guarded(c.Log, root)), nil

@@ -118,7 +118,7 @@ func verify(_ context.Context, token string) (auth.Principal, error) {
 
 // newHandler is the REST side over a server in process.
 func newHandler(t testing.TB, a *api, log *slog.Logger, ready rest.Check) http.Handler {
-	chain, err := rpc.Public(log, rpc.Bearer(verify), rpc.Admission{})
+	chain, err := rpc.Public(log, rpc.Bearer(verify), rpc.Admission{}, auth.NewAuthorizer(nil))
 	require.NoError(t, err)
 	server, err := rpc.NewServer(rpc.ServerConfig{Chain: chain}, func(s grpc.ServiceRegistrar) {
 		v1.RegisterTeamServiceServer(s, a)

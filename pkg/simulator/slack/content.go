@@ -15,6 +15,13 @@ const (
 	maxFields      = 10
 	maxHeader      = 150
 	maxContext     = 10
+	maxActions     = 25
+	maxButton      = 75
+	maxValue       = 2_000
+	maxID          = 255
+	maxDialogTitle = 100
+	maxDialogText  = 300
+	maxDialogWord  = 30
 	maxBlocksTotal = 13_200
 )
 
@@ -105,8 +112,41 @@ func (b block) check() (size int, ok bool) {
 	case "divider":
 		return size, true
 	case "actions":
-		return size, len(b.Elements) > 0 && len(b.Elements) <= 25
+		for _, e := range b.Elements {
+			var element button
+			if json.Unmarshal(e, &element) != nil || !element.fits() {
+				return size, false
+			}
+			size += len([]rune(element.Text.Text))
+		}
+		return size, len(b.Elements) > 0 && len(b.Elements) <= maxActions
 	default:
 		return size, b.Type != ""
 	}
+}
+
+// button is an element of an actions block; of other elements only the type and the id are looked at.
+type button struct {
+	Type     string `json:"type"`
+	ActionID string `json:"action_id"`
+	Value    string `json:"value"`
+	Style    string `json:"style"`
+	Text     text   `json:"text"`
+	Confirm  *struct {
+		Title   text `json:"title"`
+		Text    text `json:"text"`
+		Confirm text `json:"confirm"`
+		Deny    text `json:"deny"`
+	} `json:"confirm"`
+}
+
+func (b button) fits() bool {
+	if b.Type != "button" {
+		return b.Type != "" && len(b.ActionID) <= maxID
+	}
+	plain := func(t text, limit int) bool { return t.Type == "plain_text" && t.within(limit) }
+	c := b.Confirm
+	return plain(b.Text, maxButton) && len([]rune(b.Value)) <= maxValue && len(b.ActionID) <= maxID &&
+		(b.Style == "" || b.Style == "primary" || b.Style == "danger") &&
+		(c == nil || plain(c.Title, maxDialogTitle) && c.Text.within(maxDialogText) && plain(c.Confirm, maxDialogWord) && plain(c.Deny, maxDialogWord))
 }

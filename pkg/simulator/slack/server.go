@@ -1,5 +1,6 @@
-// Package slack is the part of Slack's Web API that a notifier meets, in memory: posting with its limits and its errors
-// inside HTTP 200, threads, history with metadata, and looking people up. docs/simulators.md describes how to control it.
+// Package slack is the part of Slack's Web API that a notifier meets, in memory: posting and changing messages with its limits
+// and its errors inside HTTP 200, threads, history with metadata, and looking people up. People press the buttons of messages
+// through its control, and it signs and sends what Slack would. docs/simulators.md describes how to control it.
 package slack
 
 import (
@@ -20,7 +21,6 @@ import (
 	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/simulator/control"
-	"github.com/nthlayer/nthlayer/pkg/simulator/org"
 )
 
 // Options describe a server. The zero value has no credential that works.
@@ -28,6 +28,10 @@ type Options struct {
 	Token    string   // the bot's xoxb token
 	Channels []string // the channels that exist, by name or id; empty: every channel does
 	Clock    func() time.Time
+
+	SigningSecret string       // with which interactions are signed
+	Interactions  string       // the app's URL to which they are sent; empty: pressing a button fails
+	HTTP          *http.Client // sends them; nil: one that waits 3 s, as Slack does
 }
 
 const (
@@ -44,13 +48,16 @@ type Server struct {
 	now      func() time.Time
 	control  *control.Control
 	handler  http.Handler
+	app      app
 
 	mu       sync.Mutex
 	messages []*message            // in the order in which they were posted
 	posted   map[string][]*message // the same, by channel
 	byTS     map[string]*message   // by channel and ts
 	allowed  map[string]*allowance // by channel
-	users    map[string]string     // e-mail → id
+	users    map[string]*user      // by id
+	byEmail  map[string]*user      // by e-mail, in small letters
+	whispers []whisper             // what single people were shown
 	lastTS   int64                 // microseconds of the newest ts: no two messages share one
 }
 
@@ -58,11 +65,33 @@ type message struct {
 	Channel  string          `json:"channel"`
 	TS       string          `json:"ts"`
 	ThreadTS string          `json:"thread_ts,omitempty"`
+	User     string          `json:"user"`
 	Text     string          `json:"text"`
 	Blocks   json.RawMessage `json:"blocks,omitempty"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
-	Edited   bool            `json:"edited,omitempty"`
+	Edited   *edited         `json:"edited,omitempty"`
 }
+
+// edited is who changed a message last, and when.
+type edited struct {
+	User string `json:"user"`
+	TS   string `json:"ts"`
+}
+
+// whisper is a text that one person was shown.
+type whisper struct {
+	Channel string `json:"channel"`
+	TS      string `json:"ts"`
+	User    string `json:"user"`
+	Text    string `json:"text"`
+}
+
+const (
+	teamID  = "T0EXAMPLE"
+	botUser = "U0NTHLAYER"
+	botID   = "B0NTHLAYER"
+	appID   = "A0NTHLAYER"
+)
 
 // allowance is a bucket of messages that fills by one each interval.
 type allowance struct {
@@ -73,11 +102,15 @@ type allowance struct {
 // New makes a server with an empty workspace.
 func New(opts Options) *Server {
 	s := &Server{
-		token: opts.Token, now: opts.Clock, allowed: map[string]*allowance{}, users: map[string]string{},
+		token: opts.Token, now: opts.Clock, allowed: map[string]*allowance{}, users: map[string]*user{}, byEmail: map[string]*user{},
 		posted: map[string][]*message{}, byTS: map[string]*message{},
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	s.app = app{secret: opts.SigningSecret, url: opts.Interactions, http: opts.HTTP}
+	if s.app.http == nil {
+		s.app.http = &http.Client{Timeout: answerWithin}
 	}
 	if len(opts.Channels) > 0 {
 		s.channels = map[string]bool{}
@@ -99,21 +132,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = "/api"+r.URL.Path, ""
 	}
+	if r.Method == http.MethodPost && r.URL.Path == "/_control/press" {
+		s.servePress(w, r)
+		return
+	}
 	s.handler.ServeHTTP(w, r)
 }
 
-// LoadOrg makes the organisation's people members of the workspace. Messages stay.
-func (s *Server) LoadOrg(o *org.Org) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.users = map[string]string{}
-	for _, p := range o.People {
-		s.users[strings.ToLower(p.Address())] = "U" + hash(p.Address(), 10)
-	}
-	return nil
-}
-
-// State is every message, oldest first.
+// State is every message, oldest first, and what single people were shown.
 func (s *Server) State() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +147,7 @@ func (s *Server) State() any {
 	for i, m := range s.messages {
 		messages[i] = *m
 	}
-	return map[string]any{"messages": messages}
+	return map[string]any{"messages": messages, "ephemeral": slices.Clone(s.whispers)}
 }
 
 type object = map[string]any
@@ -134,9 +160,12 @@ func (s *Server) routes() *http.ServeMux {
 	for method, handle := range map[string]func(http.ResponseWriter, url.Values) object{
 		"auth.test":             s.testAuth,
 		"chat.postMessage":      s.post,
+		"chat.postEphemeral":    s.whisper,
 		"chat.update":           s.update,
+		"chat.delete":           s.remove,
 		"conversations.history": s.history,
 		"conversations.replies": s.replies,
+		"users.info":            s.info,
 		"users.lookupByEmail":   s.lookup,
 	} {
 		mux.HandleFunc("/api/"+method, func(w http.ResponseWriter, r *http.Request) {
@@ -152,8 +181,8 @@ func (s *Server) routes() *http.ServeMux {
 			s.mu.Lock()
 			answer := handle(w, args)
 			s.mu.Unlock()
-			if ts, posted := answer["ts"].(string); posted && method == "chat.postMessage" {
-				control.Effect(r.Context(), fmt.Sprintf("post %s %s", answer["channel"], ts))
+			if ts, done := answer["ts"].(string); done && effects[method] != "" {
+				control.Effect(r.Context(), fmt.Sprintf("%s %s %s", effects[method], answer["channel"], ts))
 			}
 			reply(w, answer)
 		})
@@ -161,6 +190,9 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { reply(w, refuse("unknown_method")) })
 	return mux
 }
+
+// effects names what the methods that write do.
+var effects = map[string]string{"chat.postMessage": "post", "chat.update": "update", "chat.delete": "delete"}
 
 // reply sends the answer; a used-up quota is the one refusal with a status of its own.
 func reply(w http.ResponseWriter, answer object) {
@@ -240,16 +272,7 @@ func (s *Server) authenticate(r *http.Request, args url.Values) string {
 }
 
 func (s *Server) testAuth(http.ResponseWriter, url.Values) object {
-	return object{"ok": true, "url": "https://example.slack.com/", "team": "Example", "user": "nthlayer", "team_id": "T0EXAMPLE", "user_id": "U0NTHLAYER", "bot_id": "B0NTHLAYER"}
-}
-
-func (s *Server) lookup(_ http.ResponseWriter, args url.Values) object {
-	email := strings.ToLower(args.Get("email"))
-	id := s.users[email]
-	if id == "" {
-		return refuse("users_not_found")
-	}
-	return object{"ok": true, "user": object{"id": id, "team_id": "T0EXAMPLE", "profile": object{"email": email}}}
+	return object{"ok": true, "url": "https://example.slack.com/", "team": "Example", "user": "nthlayer", "team_id": teamID, "user_id": botUser, "bot_id": botID}
 }
 
 // spend takes one message from the channel's allowance, or says how long to wait.
@@ -290,7 +313,7 @@ func (s *Server) post(w http.ResponseWriter, args url.Values) object {
 		return refuse("ratelimited")
 	}
 	m := &message{
-		Channel: channel, TS: s.nextTS(), ThreadTS: args.Get("thread_ts"), Text: args.Get("text"),
+		Channel: channel, TS: s.nextTS(), ThreadTS: args.Get("thread_ts"), User: botUser, Text: args.Get("text"),
 		Blocks: raw(args.Get("blocks")), Metadata: raw(args.Get("metadata")),
 	}
 	s.messages = append(s.messages, m)
@@ -308,11 +331,57 @@ func (s *Server) update(_ http.ResponseWriter, args url.Values) object {
 		return refuse(word)
 	}
 	m := s.find(channel, args.Get("ts"))
-	if m == nil {
+	switch {
+	case m == nil:
 		return refuse("message_not_found")
+	case m.User != botUser:
+		return refuse("cant_update_message")
 	}
-	m.Text, m.Blocks, m.Edited = args.Get("text"), raw(args.Get("blocks")), true
-	return object{"ok": true, "channel": channel, "ts": m.TS, "text": m.Text}
+	if m.Text = args.Get("text"); args.Has("blocks") { // Slack keeps blocks of which nothing is said
+		m.Blocks = raw(args.Get("blocks"))
+	}
+	m.Edited = &edited{User: botUser, TS: s.nextTS()}
+	if metadata := raw(args.Get("metadata")); metadata != nil {
+		m.Metadata = metadata
+	}
+	return object{"ok": true, "channel": channel, "ts": m.TS, "text": m.Text, "message": s.show(m, false)}
+}
+
+// remove takes a message away; nothing is left that tells of it.
+func (s *Server) remove(_ http.ResponseWriter, args url.Values) object {
+	channel, word := s.channel(args.Get("channel"))
+	if word != "" {
+		return refuse(word)
+	}
+	m := s.find(channel, args.Get("ts"))
+	switch {
+	case m == nil:
+		return refuse("message_not_found")
+	case m.User != botUser:
+		return refuse("cant_delete_message")
+	}
+	gone := func(other *message) bool { return other == m }
+	s.messages = slices.DeleteFunc(s.messages, gone)
+	s.posted[channel] = slices.DeleteFunc(s.posted[channel], gone)
+	delete(s.byTS, channel+m.TS)
+	return object{"ok": true, "channel": channel, "ts": m.TS}
+}
+
+// whisper shows a text to one person. It is no message: nothing finds it again.
+func (s *Server) whisper(_ http.ResponseWriter, args url.Values) object {
+	channel, word := s.channel(args.Get("channel"))
+	if word == "" {
+		word = s.checkContent(args)
+	}
+	if word == "" && s.users[args.Get("user")] == nil {
+		word = "user_not_in_channel"
+	}
+	if word != "" {
+		return refuse(word)
+	}
+	told := whisper{Channel: channel, TS: s.nextTS(), User: args.Get("user"), Text: args.Get("text")}
+	s.whispers = append(s.whispers, told)
+	return object{"ok": true, "message_ts": told.TS}
 }
 
 func (s *Server) history(_ http.ResponseWriter, args url.Values) object {
@@ -379,7 +448,13 @@ func later(a, b string) bool {
 }
 
 func (s *Server) show(m *message, metadata bool) object {
-	shown := object{"type": "message", "text": m.Text, "ts": m.TS, "bot_id": "B0NTHLAYER", "user": "U0NTHLAYER"}
+	shown := object{"type": "message", "text": m.Text, "ts": m.TS, "user": m.User}
+	if m.User == botUser {
+		shown["bot_id"], shown["app_id"] = botID, appID
+	}
+	if m.Edited != nil {
+		shown["edited"] = m.Edited
+	}
 	if m.ThreadTS != "" {
 		shown["thread_ts"] = m.ThreadTS
 	}

@@ -330,7 +330,7 @@ func TestUpdate_ReplacesTheMessage_UnderItsTS(t *testing.T) {
 	ts := w.post(args{"channel": "ops", "text": "before"})
 	require.Equal(t, ts, w.call("chat.update", args{"channel": "ops", "ts": ts, "text": "after"}).TS)
 	require.Equal(t, []string{"after"}, texts(w.call("conversations.history", args{"channel": "ops"}).Messages))
-	require.Contains(t, w.messages(), `"edited":true`)
+	require.Contains(t, w.messages(), `"edited":{"user":"U0NTHLAYER"`)
 }
 
 func TestLookup_FindsTheOrganisationsPeople(t *testing.T) {

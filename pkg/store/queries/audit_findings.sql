@@ -55,6 +55,7 @@ WHERE (@after::uuid = '00000000-0000-0000-0000-000000000000' OR finding_id < @af
   AND (@kind::text = '' OR kind = @kind)
   AND (@team_id::text = '' OR team_id = @team_id)
   AND (@audit_id::uuid = '00000000-0000-0000-0000-000000000000' OR last_audit_id = @audit_id)
+  AND (sqlc.narg('teams')::text[] IS NULL OR team_id = any(sqlc.narg('teams')::text[]))
 ORDER BY finding_id DESC
 LIMIT @page_size;
 

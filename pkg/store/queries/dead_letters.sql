@@ -22,6 +22,7 @@ WHERE (@after_id::uuid = '00000000-0000-0000-0000-000000000000'
   AND (@kind::text = '' OR kind = @kind)
   AND (@team_id::text = '' OR team_id = @team_id)
   AND (@reason::text = '' OR reason = @reason)
+  AND (sqlc.narg('teams')::text[] IS NULL OR team_id = any(sqlc.narg('teams')::text[]))
 ORDER BY died_at DESC, letter_id
 LIMIT @page_size;
 

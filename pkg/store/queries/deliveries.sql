@@ -25,12 +25,15 @@ UPDATE deliveries SET posted_to = @posted_to, ts = @ts
 WHERE delivery_key = @delivery_key AND status = 'pending' AND attempted_at = @attempted_at;
 
 -- name: FinishDelivery :execrows
+-- What was to be told may have changed during the attempt: then the delivery goes on, and the message of that change, which
+-- is on its way, begins the next attempt.
 UPDATE deliveries SET
-    status = @status, last_error = @last_error,
+    status = CASE WHEN revision = @revision THEN @status ELSE 'pending' END,
+    last_error = @last_error,
     attempted_at = CASE WHEN @uncertain::boolean THEN attempted_at END,
     posted_to = CASE WHEN @ts::text = '' THEN posted_to ELSE @posted_to::text END,
     ts = CASE WHEN @ts::text = '' THEN ts ELSE @ts::text END,
-    delivered_at = CASE WHEN @status::text = 'delivered' THEN now() END
+    delivered_at = CASE WHEN @status::text = 'delivered' AND revision = @revision THEN now() END
 WHERE delivery_key = @delivery_key AND status = 'pending' AND attempted_at = @attempted_at;
 
 -- name: DeferDelivery :execrows
@@ -39,7 +42,7 @@ WHERE delivery_key = @delivery_key AND status = 'pending' AND attempted_at = @at
 WITH deferred AS (
     UPDATE deliveries SET
         last_error = @last_error,
-        attempts = CASE WHEN @counted::boolean THEN attempts ELSE attempts - 1 END,
+        attempts = CASE WHEN @counted::boolean THEN attempts ELSE greatest(attempts - 1, 0) END,
         attempted_at = CASE WHEN @uncertain::boolean THEN attempted_at END
     WHERE deliveries.delivery_key = @delivery_key AND deliveries.status = 'pending'
       AND deliveries.attempted_at = @attempted_at
@@ -59,6 +62,37 @@ WITH again AS (
 INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
 SELECT @queue, again.channel, gen_random_uuid()::text, jsonb_build_object('delivery_key', again.delivery_key), @trace FROM again;
 
+-- name: RetellDelivery :execrows
+-- attempted_at stays: while an attempt may be under way, no other begins.
+WITH again AS (
+    UPDATE deliveries SET
+        payload = @payload, revision = revision + 1, retold_at = now(),
+        status = 'pending', attempts = 0, last_error = '', delivered_at = NULL
+    WHERE deliveries.delivery_key = @delivery_key
+    RETURNING deliveries.delivery_key, deliveries.channel, deliveries.revision
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, again.channel, md5(again.delivery_key) || ':r' || again.revision,
+       jsonb_build_object('delivery_key', again.delivery_key), @trace
+FROM again;
+
+-- name: RetellApprovals :execrows
+-- As RetellDelivery, for the messages that ask for the approval of a run's plans: of this one, of all others, or of all
+-- (an empty hash), as far as what came of them is one of these. The news are put over what the messages tell.
+WITH again AS (
+    UPDATE deliveries SET
+        payload = payload || @news::jsonb, revision = revision + 1, retold_at = now(),
+        status = 'pending', attempts = 0, last_error = '', delivered_at = NULL
+    WHERE deliveries.job_id = @job_id AND payload->>'approval_of' IS NOT NULL
+      AND (@plan_hash::text = '' OR (payload->>'plan_hash' = @plan_hash) = @this_plan::boolean)
+      AND coalesce(payload->>'outcome', '') = ANY(@outcomes::text[])
+    RETURNING deliveries.delivery_key, deliveries.channel, deliveries.revision
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT @queue, again.channel, md5(again.delivery_key) || ':r' || again.revision,
+       jsonb_build_object('delivery_key', again.delivery_key), @trace
+FROM again;
+
 -- name: AnnounceDeliveries :execrows
 -- A delivery that nothing has happened to for long is announced again: its message may be lost. The deduplication id is
 -- the same for all who notice it at the same time.
@@ -68,7 +102,7 @@ SELECT @queue, deliveries.channel,
        jsonb_build_object('delivery_key', deliveries.delivery_key), '{}'
 FROM deliveries
 WHERE deliveries.status = 'pending'
-  AND greatest(deliveries.created_at, coalesce(deliveries.attempted_at, deliveries.created_at)) <= now() - @silent_for::interval
+  AND greatest(deliveries.created_at, deliveries.retold_at, deliveries.attempted_at) <= now() - @silent_for::interval
   AND NOT EXISTS (SELECT FROM outbox waiting WHERE waiting.body = jsonb_build_object('delivery_key', deliveries.delivery_key))
 ORDER BY deliveries.created_at
 LIMIT 500;

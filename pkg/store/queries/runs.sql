@@ -92,6 +92,7 @@ WHERE (@after::uuid = '00000000-0000-0000-0000-000000000000' OR job_id < @after)
   AND (@team_id::text = '' OR team_id = @team_id)
   AND (@status::text = '' OR status = @status)
   AND (@requested_by::text = '' OR requested_by = @requested_by)
+  AND (sqlc.narg('teams')::text[] IS NULL OR team_id = any(sqlc.narg('teams')::text[]))
 ORDER BY job_id DESC
 LIMIT @page_size;
 

@@ -9,6 +9,7 @@ FROM teams LEFT JOIN links ON links.team_id = teams.team_id
 WHERE teams.team_id > @after
   AND (@sync_status::text = '' OR teams.sync_status = @sync_status)
   AND (@query::text = '' OR strpos(lower(teams.team_id), lower(@query)) > 0 OR strpos(lower(teams.name), lower(@query)) > 0)
+  AND (sqlc.narg('teams')::text[] IS NULL OR teams.team_id = any(sqlc.narg('teams')::text[]))
 ORDER BY teams.team_id
 LIMIT @page_size;
 

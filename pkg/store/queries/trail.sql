@@ -24,6 +24,7 @@ WHERE seq > @after
   AND (@team_id::text = '' OR team_id = @team_id)
   AND (@job_id::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = @job_id)
   AND (@outcome::text = '' OR outcome = @outcome)
+  AND (sqlc.narg('teams')::text[] IS NULL OR team_id = any(sqlc.narg('teams')::text[]))
 ORDER BY seq
 LIMIT @page_size;
 
@@ -74,3 +75,13 @@ SET LOCAL lock_timeout = '5s';
 
 -- name: DropTrailPartition :exec
 SELECT drop_trail_partition(@first_seq::bigint);
+
+-- name: CountApplied :one
+SELECT count(*) FROM changes WHERE job_id = @job_id AND outcome = 'applied';
+
+-- name: RemovedLately :many
+-- Whom runs that nobody approved removed from a team. A run that has ended before the time is not looked into.
+SELECT DISTINCT (changes.change->>'user_id')::text AS user_id
+FROM runs JOIN changes ON changes.job_id = runs.job_id
+WHERE runs.team_id = @team_id AND NOT runs.approved AND (runs.finished_at IS NULL OR runs.finished_at > now() - @within::interval)
+  AND changes.change->>'kind' = 'remove_member' AND changes.outcome IN ('applied', 'unknown') AND changes.done_at > now() - @within::interval;

@@ -38,6 +38,8 @@ type gateway struct {
 	nthlayerv1.UnimplementedTrailServiceServer
 
 	plan   *nthlayerv1.Plan
+	plans  map[string]*nthlayerv1.Plan // of teams; else plan
+	listed *nthlayerv1.ListTeamsRequest
 	run    *nthlayerv1.Run
 	events []*nthlayerv1.RunEvent
 	hold   func() // called when the events were sent; then the run goes on for ever
@@ -54,6 +56,9 @@ type gateway struct {
 func (g *gateway) PlanTeam(_ context.Context, req *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
 	if g.away != nil {
 		return nil, g.away()
+	}
+	if plan, ok := g.plans[req.GetTeamId()]; ok {
+		return plan, nil
 	}
 	if g.plan == nil {
 		return nil, status.Errorf(codes.NotFound, "there is no team %s", req.GetTeamId())
@@ -84,7 +89,8 @@ func (g *gateway) WatchRun(_ *nthlayerv1.WatchRunRequest, stream grpc.ServerStre
 	return nil
 }
 
-func (g *gateway) ListTeams(context.Context, *nthlayerv1.ListTeamsRequest) (*nthlayerv1.ListTeamsResponse, error) {
+func (g *gateway) ListTeams(_ context.Context, req *nthlayerv1.ListTeamsRequest) (*nthlayerv1.ListTeamsResponse, error) {
+	g.listed = req
 	return &nthlayerv1.ListTeamsResponse{Teams: g.teams}, nil
 }
 

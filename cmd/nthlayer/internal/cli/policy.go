@@ -1,31 +1,71 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/pkg/objects"
 	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/policy/rules"
+	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
 func (a *app) policy() *cobra.Command {
-	return group("policy", "Check the rules for what a run may do without a person", a.policyLint(), a.policyTest(), a.policyEval())
+	return group("policy", "Check the rules for what a run may do without a person",
+		a.policyLint(), a.policyTest(), a.policyEval(), a.policyExplain(), a.policyFleet())
 }
 
-// bundle reads the policy in a directory; "": the shipped one.
-func bundle(dir string) (*rules.Bundle, error) {
-	if dir == "" {
+// bundle reads the policy in a directory or a bucket; "": the shipped one.
+func (a *app) bundle(ctx context.Context, place string) (*rules.Bundle, error) {
+	if place == "" {
 		return rules.Shipped()
 	}
-	own, err := rules.ReadFiles(os.DirFS(dir), ".")
+	store, err := objects.Open(ctx, objects.Config{URL: place, Endpoint: connection.Getenv(a.Environ, "NTHLAYER_S3_ENDPOINT")})
 	if err != nil {
-		return nil, fmt.Errorf("read the policy in %s: %w", dir, err)
+		return nil, err
+	}
+	defer store.Close()
+	own, err := rules.ReadFiles(ctx, store)
+	if err != nil {
+		return nil, fmt.Errorf("read the policy in %s: %w", place, err)
 	}
 	return rules.Load(own)
+}
+
+// policyInput is the format of a plan that policies are given.
+const policyInput = "policy-input"
+
+func (a *app) showPolicyInput(plan *nthlayerv1.Plan) error {
+	in, err := inputOf(plan)
+	if err != nil {
+		return err
+	}
+	return output.EncodeValue(a.Out, output.JSON, in)
+}
+
+// dirFlag adds --dir to a command.
+func dirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "dir", "", "the `directory` of the policy, or s3://bucket/prefix; none: the shipped rules")
+	must(cmd.MarkFlagDirname("dir"))
+}
+
+// input reads what rules are given from a file; "-": from standard input.
+func input(cmd *cobra.Command, file string) (rules.Input, error) {
+	if file == "-" {
+		return rules.ParseInput(cmd.InOrStdin())
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return rules.Input{}, fmt.Errorf("read the input: %w", err)
+	}
+	defer f.Close()
+	return rules.ParseInput(f)
 }
 
 func (a *app) policyLint() *cobra.Command {
@@ -41,7 +81,7 @@ syntax, types against what rules are given, parameters, names. Without a directo
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			b, err := bundle(dir)
+			b, err := a.bundle(cmd.Context(), dir)
 			if err != nil {
 				return err
 			}
@@ -72,7 +112,7 @@ give an input by "with input as".`,
 		Example: "  nthlayer policy test ./policy",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := bundle(args[0])
+			b, err := a.bundle(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -109,23 +149,15 @@ func (a *app) policyEval() *cobra.Command {
 		Short: "Ask a policy what it says of a plan",
 		Long: `Ask a policy what it says of a plan, given as JSON in a file, or on standard input as "-". Exits with 0 where the plan may be
 applied, with 2 where it is denied or needs approval, with 1 on an error.`,
-		Example: "  nthlayer policy eval --dir ./policy plan.json",
-		Args:    cobra.ExactArgs(1),
+		Example: `  nthlayer team plan sig-storage -o policy-input > plan.json
+  nthlayer policy eval --dir ./policy plan.json`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			from := cmd.InOrStdin()
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return fmt.Errorf("read the input: %w", err)
-				}
-				defer f.Close()
-				from = f
-			}
-			in, err := rules.ParseInput(from)
+			in, err := input(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			b, err := bundle(dir)
+			b, err := a.bundle(cmd.Context(), dir)
 			if err != nil {
 				return err
 			}
@@ -140,8 +172,44 @@ applied, with 2 where it is denied or needs approval, with 1 on an error.`,
 			return a.showDecision(decision)
 		},
 	}
-	cmd.Flags().StringVar(&dir, "dir", "", "the `directory` of the policy; none: the shipped rules")
-	must(cmd.MarkFlagDirname("dir"))
+	dirFlag(cmd, &dir)
+	a.outputFlag(cmd)
+	return cmd
+}
+
+func (a *app) policyExplain() *cobra.Command {
+	var dir string
+	var traced []string
+	cmd := &cobra.Command{
+		Use:   "explain INPUT",
+		Short: "Say why a policy decides on a plan as it does",
+		Long: `Say why a policy decides on a plan as it does: for each rule what it found, or that it found nothing, and the parameters it
+went by. --trace also shows each step of a rule's evaluation. The plan is given as JSON in a file, or on standard input as "-".`,
+		Example: `  nthlayer team plan sig-storage -o policy-input | nthlayer policy explain --dir ./policy -
+  nthlayer policy explain --trace removals plan.json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, err := input(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			b, err := a.bundle(cmd.Context(), dir)
+			if err != nil {
+				return err
+			}
+			explanation, err := b.Explain(cmd.Context(), in, traced...)
+			switch {
+			case err != nil:
+				return err
+			case !a.forPeople():
+				return output.EncodeValue(a.Out, output.Format(a.format), explanation)
+			default:
+				return output.ShowExplanation(a.Out, explanation)
+			}
+		},
+	}
+	dirFlag(cmd, &dir)
+	cmd.Flags().StringArrayVar(&traced, "trace", nil, "show how this `rule` is evaluated, step by step; may be repeated")
 	a.outputFlag(cmd)
 	return cmd
 }
@@ -154,7 +222,7 @@ func (a *app) showDecision(d policy.Decision) error {
 	} else {
 		fmt.Fprintf(a.Out, "%s\n", d.Verdict)
 		for _, v := range d.Violations {
-			fmt.Fprintf(a.Out, "  %s (%s): %s\n", v.Rule, v.Verdict, v.Reason)
+			fmt.Fprintf(a.Out, "  %s\n", output.ViolationLine(v))
 		}
 	}
 	if d.Verdict != policy.Allow {

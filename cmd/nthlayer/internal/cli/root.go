@@ -102,7 +102,7 @@ Commands that talk to a system find it by --addr and NTHLAYER_ADDR, and else thr
 	}
 	a.settings.Bind(root.PersistentFlags(), t.Environ)
 	root.AddCommand(
-		a.team(), a.run(), a.audit(), a.ignore(), a.trail(), a.delivery(), a.dlq(), a.upstream(),
+		a.team(), a.run(), a.audit(), a.ignore(), a.access(), a.trail(), a.delivery(), a.dlq(), a.upstream(),
 		a.dev(), a.demo(), a.simulate(), a.migrate(), a.flow(), a.policy(),
 	)
 	return root

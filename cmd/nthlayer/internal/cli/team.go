@@ -92,11 +92,12 @@ func (a *app) teamPlan() *cobra.Command {
 Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team could not be compared.`,
 		Example: `  nthlayer team plan sig-storage
   nthlayer team plan sig-storage --desired team.yaml     compare with a file instead of the catalogue
-  nthlayer team plan sig-storage -o json | jq .changes`,
+  nthlayer team plan sig-storage -o json | jq .changes
+  nthlayer team plan sig-storage -o policy-input         what the policy is given, for nthlayer policy eval and explain`,
 		Args:              one("the team's tag in the catalogue"),
 		ValidArgsFunction: a.completeTeams,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req.TeamId = args[0]
+			req.TeamId, req.PolicyInput = args[0], a.format == policyInput
 			var err error
 			if req.Desired, err = readDesired(desired); err != nil {
 				return err
@@ -106,9 +107,14 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 				if err != nil {
 					return err
 				}
-				if a.forPeople() {
+				switch {
+				case a.forPeople():
 					err = output.ShowPlan(a.Out, plan)
-				} else {
+				case req.GetPolicyInput() && len(plan.GetChanges()) > 0:
+					err = a.showPolicyInput(plan)
+				case req.GetPolicyInput():
+					err = fmt.Errorf("there is nothing for the policy to decide on: the plan for %s has no changes", args[0])
+				default:
 					err = output.Encode(a.Out, output.Format(a.format), plan)
 				}
 				switch {
@@ -126,7 +132,7 @@ Exit code 0: the team is in sync. 2: drift was found. 1: an error, or the team c
 	}
 	chooseFlags(cmd, &req.Only, &req.Exclude)
 	desiredFlag(cmd, &desired)
-	a.outputFlag(cmd)
+	a.formatFlag(cmd, append(output.Formats(), policyInput))
 	return cmd
 }
 

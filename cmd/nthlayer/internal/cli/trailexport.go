@@ -111,7 +111,12 @@ func (a *app) export(ctx context.Context, service nthlayerv1.TrailServiceClient,
 		}
 		if out == nil { // what is recorded while we read is not part of the export
 			head = trail.Head{Seq: page.GetHead().GetSeq(), Hash: page.GetHead().GetHash()}
-			out = newEntries(w, format, a.header(req, head))
+			h := a.header(req, head)
+			if page.GetPartial() {
+				h.Filters = map[string]string{"teams": "visible"}
+				fmt.Fprintln(a.Err, "You do not see the findings of every team: the export cannot prove anything.")
+			}
+			out = newEntries(w, format, h)
 			if first := page.GetFindings(); page.GetAnchor().GetSeq() > 0 && (len(first) == 0 || first[0].GetSeq() == page.GetAnchor().GetSeq()+1) {
 				fmt.Fprintf(a.Err, "Entries up to %d were moved to archives, which `nthlayer trail archives` lists.\n", page.GetAnchor().GetSeq())
 			}

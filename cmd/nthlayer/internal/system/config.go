@@ -38,6 +38,7 @@ type Outside struct {
 	SlackURL           string        `env:"NTHLAYER_SLACK_URL"`
 	SlackToken         config.Secret `env:"NTHLAYER_SLACK_TOKEN"`
 	SlackTokenFile     string        `env:"NTHLAYER_SLACK_TOKEN_FILE"`
+	SlackSigningSecret config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET"`
 	SMTPAddr           string        `env:"NTHLAYER_SMTP_ADDR"` // this or SESRegion: e-mails are really sent
 	SESRegion          string        `env:"NTHLAYER_SES_REGION"`
 	SQSEndpoint        string        `env:"NTHLAYER_SQS_ENDPOINT"`

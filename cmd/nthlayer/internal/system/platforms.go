@@ -39,7 +39,18 @@ func (s *System) startPagerDuty(ctx context.Context, ports *ports) (err error) {
 
 func (s *System) startSlack(ctx context.Context, ports *ports) (err error) {
 	out := s.cfg.Outside
-	s.info.Slack, s.info.Tokens.Slack, err = s.platform(ctx, ports, "slack", out.SlackURL, out.SlackToken, newSlack)
+	simulate := newSlack
+	if out.SlackURL == "" {
+		if s.signing = out.SlackSigningSecret.Reveal(); s.signing == "" {
+			if s.signing, err = s.secret("slack-signing-secret"); err != nil {
+				return err
+			}
+		}
+		simulate = func(token string) simulator {
+			return slack.New(slack.Options{Token: token, SigningSecret: s.signing, Interactions: s.info.REST + "/slack/interactions"})
+		}
+	}
+	s.info.Slack, s.info.Tokens.Slack, err = s.platform(ctx, ports, "slack", out.SlackURL, out.SlackToken, simulate)
 	return err
 }
 

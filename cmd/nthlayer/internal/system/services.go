@@ -178,6 +178,9 @@ func (s *System) environment(name, program string, own []string) []string {
 		"NTHLAYER_TLS_CERT="+tls.Cert,
 		"NTHLAYER_TLS_KEY="+tls.Key,
 	)
+	if out.SlackURL == "" { // in a workspace outside, buttons need an app that sends what is pressed
+		env = append(env, "NTHLAYER_SLACK_SIGNING_SECRET="+s.signing, "NTHLAYER_SLACK_BUTTONS=true")
+	}
 	if out.simulatesMail() {
 		env = append(env, s.mailEnvironment()...)
 	}

@@ -35,6 +35,7 @@ type System struct {
 	mu       sync.Mutex
 	info     Info
 	postgres *postgres // nil: it is outside
+	signing  string    // with which the simulated Slack signs; empty: it is outside
 }
 
 // stopper undoes the start of one part.

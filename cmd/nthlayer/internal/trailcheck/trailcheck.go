@@ -17,6 +17,10 @@ const pageSize = 1000 // the API's largest page
 // ErrMoved says that a part of the trail was moved to archives while it was read.
 var ErrMoved = errors.New("a part of the trail was moved to the archives meanwhile; try again")
 
+// ErrPartial says that the caller sees only a part of the trail.
+var ErrPartial = errors.New("you do not see the findings of every team, and a chain with entries left out cannot be checked: " +
+	"ask somebody who sees all")
+
 // Check reads a trail page by page, from its beginning, or from the entry after its anchor where older ones were moved.
 type Check struct {
 	chain  trail.Verifier
@@ -50,6 +54,9 @@ func Read(ctx context.Context, client nthlayerv1.TrailServiceClient, kept trail.
 
 // Page checks the next page.
 func (c *Check) Page(page *nthlayerv1.ListFindingsResponse) error {
+	if page.GetPartial() {
+		return ErrPartial
+	}
 	switch anchor := head(page.GetAnchor()); {
 	case !c.begun:
 		c.begun, c.anchor, c.chain = true, anchor, trail.NewVerifier(anchor)

@@ -335,8 +335,9 @@ WHERE ($1::uuid = '00000000-0000-0000-0000-000000000000' OR finding_id < $1)
   AND ($3::text = '' OR kind = $3)
   AND ($4::text = '' OR team_id = $4)
   AND ($5::uuid = '00000000-0000-0000-0000-000000000000' OR last_audit_id = $5)
+  AND ($6::text[] IS NULL OR team_id = any($6::text[]))
 ORDER BY finding_id DESC
-LIMIT $6
+LIMIT $7
 `
 
 type ListAuditFindingsParams struct {
@@ -345,6 +346,7 @@ type ListAuditFindingsParams struct {
 	Kind     string
 	TeamID   string
 	AuditID  uuid.UUID
+	Teams    []string
 	PageSize int32
 }
 
@@ -356,6 +358,7 @@ func (q *Queries) ListAuditFindings(ctx context.Context, arg ListAuditFindingsPa
 		arg.Kind,
 		arg.TeamID,
 		arg.AuditID,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -197,8 +197,9 @@ WHERE ($1::uuid = '00000000-0000-0000-0000-000000000000'
   AND ($4::text = '' OR kind = $4)
   AND ($5::text = '' OR team_id = $5)
   AND ($6::text = '' OR reason = $6)
+  AND ($7::text[] IS NULL OR team_id = any($7::text[]))
 ORDER BY died_at DESC, letter_id
-LIMIT $7
+LIMIT $8
 `
 
 type ListDeadLettersParams struct {
@@ -208,6 +209,7 @@ type ListDeadLettersParams struct {
 	Kind        string
 	TeamID      string
 	Reason      string
+	Teams       []string
 	PageSize    int32
 }
 
@@ -220,6 +222,7 @@ func (q *Queries) ListDeadLetters(ctx context.Context, arg ListDeadLettersParams
 		arg.Kind,
 		arg.TeamID,
 		arg.Reason,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {

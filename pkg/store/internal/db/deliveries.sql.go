@@ -20,7 +20,7 @@ SELECT $1, deliveries.channel,
        jsonb_build_object('delivery_key', deliveries.delivery_key), '{}'
 FROM deliveries
 WHERE deliveries.status = 'pending'
-  AND greatest(deliveries.created_at, coalesce(deliveries.attempted_at, deliveries.created_at)) <= now() - $2::interval
+  AND greatest(deliveries.created_at, deliveries.retold_at, deliveries.attempted_at) <= now() - $2::interval
   AND NOT EXISTS (SELECT FROM outbox waiting WHERE waiting.body = jsonb_build_object('delivery_key', deliveries.delivery_key))
 ORDER BY deliveries.created_at
 LIMIT 500
@@ -50,7 +50,7 @@ WITH before AS (
 )
 UPDATE deliveries SET attempts = attempts + 1, attempted_at = now()
 FROM before WHERE deliveries.delivery_key = before.delivery_key
-RETURNING deliveries.delivery_key, deliveries.job_id, deliveries.medium, deliveries.channel, deliveries.payload, deliveries.status, deliveries.posted_to, deliveries.ts, deliveries.attempts, deliveries.attempted_at, deliveries.last_error, deliveries.created_at, deliveries.delivered_at, (before.attempted_at IS NOT NULL)::boolean AS uncertain
+RETURNING deliveries.delivery_key, deliveries.job_id, deliveries.medium, deliveries.channel, deliveries.payload, deliveries.status, deliveries.posted_to, deliveries.ts, deliveries.attempts, deliveries.attempted_at, deliveries.last_error, deliveries.created_at, deliveries.delivered_at, deliveries.revision, deliveries.retold_at, (before.attempted_at IS NOT NULL)::boolean AS uncertain
 `
 
 type BeginDeliveryParams struct {
@@ -82,6 +82,8 @@ func (q *Queries) BeginDelivery(ctx context.Context, arg BeginDeliveryParams) (B
 		&i.Delivery.LastError,
 		&i.Delivery.CreatedAt,
 		&i.Delivery.DeliveredAt,
+		&i.Delivery.Revision,
+		&i.Delivery.RetoldAt,
 		&i.Uncertain,
 	)
 	return i, err
@@ -91,7 +93,7 @@ const deferDelivery = `-- name: DeferDelivery :execrows
 WITH deferred AS (
     UPDATE deliveries SET
         last_error = $4,
-        attempts = CASE WHEN $5::boolean THEN attempts ELSE attempts - 1 END,
+        attempts = CASE WHEN $5::boolean THEN attempts ELSE greatest(attempts - 1, 0) END,
         attempted_at = CASE WHEN $6::boolean THEN attempted_at END
     WHERE deliveries.delivery_key = $7 AND deliveries.status = 'pending'
       AND deliveries.attempted_at = $8
@@ -152,15 +154,17 @@ func (q *Queries) DeliveryObstacle(ctx context.Context, deliveryKey string) (Del
 
 const finishDelivery = `-- name: FinishDelivery :execrows
 UPDATE deliveries SET
-    status = $1, last_error = $2,
-    attempted_at = CASE WHEN $3::boolean THEN attempted_at END,
-    posted_to = CASE WHEN $4::text = '' THEN posted_to ELSE $5::text END,
-    ts = CASE WHEN $4::text = '' THEN ts ELSE $4::text END,
-    delivered_at = CASE WHEN $1::text = 'delivered' THEN now() END
-WHERE delivery_key = $6 AND status = 'pending' AND attempted_at = $7
+    status = CASE WHEN revision = $1 THEN $2 ELSE 'pending' END,
+    last_error = $3,
+    attempted_at = CASE WHEN $4::boolean THEN attempted_at END,
+    posted_to = CASE WHEN $5::text = '' THEN posted_to ELSE $6::text END,
+    ts = CASE WHEN $5::text = '' THEN ts ELSE $5::text END,
+    delivered_at = CASE WHEN $2::text = 'delivered' AND revision = $1 THEN now() END
+WHERE delivery_key = $7 AND status = 'pending' AND attempted_at = $8
 `
 
 type FinishDeliveryParams struct {
+	Revision    int32
 	Status      string
 	LastError   string
 	Uncertain   bool
@@ -170,8 +174,11 @@ type FinishDeliveryParams struct {
 	AttemptedAt *time.Time
 }
 
+// What was to be told may have changed during the attempt: then the delivery goes on, and the message of that change, which
+// is on its way, begins the next attempt.
 func (q *Queries) FinishDelivery(ctx context.Context, arg FinishDeliveryParams) (int64, error) {
 	result, err := q.db.Exec(ctx, finishDelivery,
+		arg.Revision,
 		arg.Status,
 		arg.LastError,
 		arg.Uncertain,
@@ -187,7 +194,7 @@ func (q *Queries) FinishDelivery(ctx context.Context, arg FinishDeliveryParams) 
 }
 
 const getDelivery = `-- name: GetDelivery :one
-SELECT delivery_key, job_id, medium, channel, payload, status, posted_to, ts, attempts, attempted_at, last_error, created_at, delivered_at FROM deliveries WHERE delivery_key = $1
+SELECT delivery_key, job_id, medium, channel, payload, status, posted_to, ts, attempts, attempted_at, last_error, created_at, delivered_at, revision, retold_at FROM deliveries WHERE delivery_key = $1
 `
 
 func (q *Queries) GetDelivery(ctx context.Context, deliveryKey string) (Delivery, error) {
@@ -207,6 +214,8 @@ func (q *Queries) GetDelivery(ctx context.Context, deliveryKey string) (Delivery
 		&i.LastError,
 		&i.CreatedAt,
 		&i.DeliveredAt,
+		&i.Revision,
+		&i.RetoldAt,
 	)
 	return i, err
 }
@@ -240,7 +249,7 @@ func (q *Queries) InsertDelivery(ctx context.Context, arg InsertDeliveryParams) 
 }
 
 const listDeliveries = `-- name: ListDeliveries :many
-SELECT delivery_key, job_id, medium, channel, payload, status, posted_to, ts, attempts, attempted_at, last_error, created_at, delivered_at FROM deliveries
+SELECT delivery_key, job_id, medium, channel, payload, status, posted_to, ts, attempts, attempted_at, last_error, created_at, delivered_at, revision, retold_at FROM deliveries
 WHERE ($1::text = '' OR created_at < $2 OR (created_at = $2 AND delivery_key > $1))
   AND ($3::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = $3)
   AND ($4::text = '' OR status = $4)
@@ -286,6 +295,8 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.LastError,
 			&i.CreatedAt,
 			&i.DeliveredAt,
+			&i.Revision,
+			&i.RetoldAt,
 		); err != nil {
 			return nil, err
 		}
@@ -340,6 +351,85 @@ type ResendDeliveryParams struct {
 
 func (q *Queries) ResendDelivery(ctx context.Context, arg ResendDeliveryParams) (int64, error) {
 	result, err := q.db.Exec(ctx, resendDelivery, arg.Queue, arg.Trace, arg.DeliveryKey)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const retellApprovals = `-- name: RetellApprovals :execrows
+WITH again AS (
+    UPDATE deliveries SET
+        payload = payload || $3::jsonb, revision = revision + 1, retold_at = now(),
+        status = 'pending', attempts = 0, last_error = '', delivered_at = NULL
+    WHERE deliveries.job_id = $4 AND payload->>'approval_of' IS NOT NULL
+      AND ($5::text = '' OR (payload->>'plan_hash' = $5) = $6::boolean)
+      AND coalesce(payload->>'outcome', '') = ANY($7::text[])
+    RETURNING deliveries.delivery_key, deliveries.channel, deliveries.revision
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT $1, again.channel, md5(again.delivery_key) || ':r' || again.revision,
+       jsonb_build_object('delivery_key', again.delivery_key), $2
+FROM again
+`
+
+type RetellApprovalsParams struct {
+	Queue    string
+	Trace    json.RawMessage
+	News     json.RawMessage
+	JobID    uuid.UUID
+	PlanHash string
+	ThisPlan bool
+	Outcomes []string
+}
+
+// As RetellDelivery, for the messages that ask for the approval of a run's plans: of this one, of all others, or of all
+// (an empty hash), as far as what came of them is one of these. The news are put over what the messages tell.
+func (q *Queries) RetellApprovals(ctx context.Context, arg RetellApprovalsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, retellApprovals,
+		arg.Queue,
+		arg.Trace,
+		arg.News,
+		arg.JobID,
+		arg.PlanHash,
+		arg.ThisPlan,
+		arg.Outcomes,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const retellDelivery = `-- name: RetellDelivery :execrows
+WITH again AS (
+    UPDATE deliveries SET
+        payload = $3, revision = revision + 1, retold_at = now(),
+        status = 'pending', attempts = 0, last_error = '', delivered_at = NULL
+    WHERE deliveries.delivery_key = $4
+    RETURNING deliveries.delivery_key, deliveries.channel, deliveries.revision
+)
+INSERT INTO outbox (queue, group_id, dedup_id, body, attributes)
+SELECT $1, again.channel, md5(again.delivery_key) || ':r' || again.revision,
+       jsonb_build_object('delivery_key', again.delivery_key), $2
+FROM again
+`
+
+type RetellDeliveryParams struct {
+	Queue       string
+	Trace       json.RawMessage
+	Payload     json.RawMessage
+	DeliveryKey string
+}
+
+// attempted_at stays: while an attempt may be under way, no other begins.
+func (q *Queries) RetellDelivery(ctx context.Context, arg RetellDeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, retellDelivery,
+		arg.Queue,
+		arg.Trace,
+		arg.Payload,
+		arg.DeliveryKey,
+	)
 	if err != nil {
 		return 0, err
 	}

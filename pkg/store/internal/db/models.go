@@ -134,6 +134,13 @@ type Chore struct {
 	DoneAt time.Time
 }
 
+type CustomRole struct {
+	Role      string
+	Actions   []string
+	ChangedBy string
+	ChangedAt time.Time
+}
+
 type DeadLetter struct {
 	LetterID  uuid.UUID
 	Kind      string
@@ -164,6 +171,8 @@ type Delivery struct {
 	LastError   string
 	CreatedAt   time.Time
 	DeliveredAt *time.Time
+	Revision    int32
+	RetoldAt    *time.Time
 }
 
 type Finding struct {
@@ -193,6 +202,13 @@ type IdempotencyKey struct {
 	JobID       uuid.UUID
 	CreatedAt   time.Time
 	LastUsedAt  time.Time
+}
+
+type Identity struct {
+	EmailKey string
+	Subject  string
+	LinkedBy string
+	LinkedAt time.Time
 }
 
 type IgnoreRule struct {
@@ -244,6 +260,19 @@ type Pause struct {
 	PausedBy string
 	PausedAt time.Time
 	Until    time.Time
+}
+
+type RoleBinding struct {
+	BindingID uuid.UUID
+	Subject   string
+	Role      string
+	TeamID    string
+	Reason    string
+	GrantedBy string
+	GrantedAt time.Time
+	ExpiresAt *time.Time
+	RevokedBy string
+	RevokedAt *time.Time
 }
 
 type Run struct {

@@ -526,8 +526,9 @@ WHERE ($1::uuid = '00000000-0000-0000-0000-000000000000' OR job_id < $1)
   AND ($2::text = '' OR team_id = $2)
   AND ($3::text = '' OR status = $3)
   AND ($4::text = '' OR requested_by = $4)
+  AND ($5::text[] IS NULL OR team_id = any($5::text[]))
 ORDER BY job_id DESC
-LIMIT $5
+LIMIT $6
 `
 
 type ListRunsParams struct {
@@ -535,6 +536,7 @@ type ListRunsParams struct {
 	TeamID      string
 	Status      string
 	RequestedBy string
+	Teams       []string
 	PageSize    int32
 }
 
@@ -545,6 +547,7 @@ func (q *Queries) ListRuns(ctx context.Context, arg ListRunsParams) ([]Run, erro
 		arg.TeamID,
 		arg.Status,
 		arg.RequestedBy,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -125,14 +125,16 @@ FROM teams LEFT JOIN links ON links.team_id = teams.team_id
 WHERE teams.team_id > $1
   AND ($2::text = '' OR teams.sync_status = $2)
   AND ($3::text = '' OR strpos(lower(teams.team_id), lower($3)) > 0 OR strpos(lower(teams.name), lower($3)) > 0)
+  AND ($4::text[] IS NULL OR teams.team_id = any($4::text[]))
 ORDER BY teams.team_id
-LIMIT $4
+LIMIT $5
 `
 
 type ListTeamsParams struct {
 	After      string
 	SyncStatus string
 	Query      string
+	Teams      []string
 	PageSize   int32
 }
 
@@ -150,6 +152,7 @@ func (q *Queries) ListTeams(ctx context.Context, arg ListTeamsParams) ([]ListTea
 		arg.After,
 		arg.SyncStatus,
 		arg.Query,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -77,6 +77,17 @@ func (q *Queries) AppendFindings(ctx context.Context, arg AppendFindingsParams) 
 	return err
 }
 
+const countApplied = `-- name: CountApplied :one
+SELECT count(*) FROM changes WHERE job_id = $1 AND outcome = 'applied'
+`
+
+func (q *Queries) CountApplied(ctx context.Context, jobID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, countApplied, jobID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const dropTrailPartition = `-- name: DropTrailPartition :exec
 SELECT drop_trail_partition($1::bigint)
 `
@@ -127,8 +138,9 @@ WHERE seq > $1
   AND ($3::text = '' OR team_id = $3)
   AND ($4::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = $4)
   AND ($5::text = '' OR outcome = $5)
+  AND ($6::text[] IS NULL OR team_id = any($6::text[]))
 ORDER BY seq
-LIMIT $6
+LIMIT $7
 `
 
 type ListFindingsParams struct {
@@ -137,6 +149,7 @@ type ListFindingsParams struct {
 	TeamID   string
 	JobID    uuid.UUID
 	Outcome  string
+	Teams    []string
 	PageSize int32
 }
 
@@ -147,6 +160,7 @@ func (q *Queries) ListFindings(ctx context.Context, arg ListFindingsParams) ([]F
 		arg.TeamID,
 		arg.JobID,
 		arg.Outcome,
+		arg.Teams,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -292,6 +306,39 @@ func (q *Queries) RecordedChanges(ctx context.Context, jobID uuid.UUID) ([]strin
 			return nil, err
 		}
 		items = append(items, change_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const removedLately = `-- name: RemovedLately :many
+SELECT DISTINCT (changes.change->>'user_id')::text AS user_id
+FROM runs JOIN changes ON changes.job_id = runs.job_id
+WHERE runs.team_id = $1 AND NOT runs.approved AND (runs.finished_at IS NULL OR runs.finished_at > now() - $2::interval)
+  AND changes.change->>'kind' = 'remove_member' AND changes.outcome IN ('applied', 'unknown') AND changes.done_at > now() - $2::interval
+`
+
+type RemovedLatelyParams struct {
+	TeamID string
+	Within time.Duration
+}
+
+// Whom runs that nobody approved removed from a team. A run that has ended before the time is not looked into.
+func (q *Queries) RemovedLately(ctx context.Context, arg RemovedLatelyParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, removedLately, arg.TeamID, arg.Within)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var user_id string
+		if err := rows.Scan(&user_id); err != nil {
+			return nil, err
+		}
+		items = append(items, user_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

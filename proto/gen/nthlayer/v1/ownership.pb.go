@@ -535,7 +535,9 @@ type Plan struct {
 	// Changes that whoever asked left out; they are part of the difference all the same.
 	LeftOut []*Change `protobuf:"bytes,10,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	// Changes that ignore rules hide, with the rule.
-	Ignored       []*IgnoredChange `protobuf:"bytes,11,rep,name=ignored,proto3" json:"ignored,omitempty"`
+	Ignored []*IgnoredChange `protobuf:"bytes,11,rep,name=ignored,proto3" json:"ignored,omitempty"`
+	// What the rules were given, where PlanTeam was asked for it and there are changes: what docs/policy.md calls the input.
+	PolicyInput   *structpb.Struct `protobuf:"bytes,20,opt,name=policy_input,json=policyInput,proto3" json:"policy_input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -643,6 +645,13 @@ func (x *Plan) GetLeftOut() []*Change {
 func (x *Plan) GetIgnored() []*IgnoredChange {
 	if x != nil {
 		return x.Ignored
+	}
+	return nil
+}
+
+func (x *Plan) GetPolicyInput() *structpb.Struct {
+	if x != nil {
+		return x.PolicyInput
 	}
 	return nil
 }
@@ -1067,7 +1076,7 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\tApprovers\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x1c\n" +
-	"\trequester\x18\x03 \x01(\bR\trequester\"\xa9\x03\n" +
+	"\trequester\x18\x03 \x01(\bR\trequester\"\xe5\x03\n" +
 	"\x04Plan\x12\x17\n" +
 	"\ateam_id\x18\x01 \x01(\tR\x06teamId\x12$\n" +
 	"\x0etarget_team_id\x18\x02 \x01(\tR\ftargetTeamId\x12\x1f\n" +
@@ -1081,7 +1090,8 @@ const file_nthlayer_v1_ownership_proto_rawDesc = "" +
 	"\tteam_name\x18\t \x01(\tR\bteamName\x12.\n" +
 	"\bleft_out\x18\n" +
 	" \x03(\v2\x13.nthlayer.v1.ChangeR\aleftOut\x124\n" +
-	"\aignored\x18\v \x03(\v2\x1a.nthlayer.v1.IgnoredChangeR\aignored\"\xe8\x01\n" +
+	"\aignored\x18\v \x03(\v2\x1a.nthlayer.v1.IgnoredChangeR\aignored\x12:\n" +
+	"\fpolicy_input\x18\x14 \x01(\v2\x17.google.protobuf.StructR\vpolicyInput\"\xe8\x01\n" +
 	"\rIgnoredChange\x12+\n" +
 	"\x06change\x18\x01 \x01(\v2\x13.nthlayer.v1.ChangeR\x06change\x12\x17\n" +
 	"\arule_id\x18\x02 \x01(\tR\x06ruleId\x12\x16\n" +
@@ -1163,20 +1173,21 @@ var file_nthlayer_v1_ownership_proto_depIdxs = []int32{
 	4,  // 7: nthlayer.v1.Plan.decision:type_name -> nthlayer.v1.Decision
 	2,  // 8: nthlayer.v1.Plan.left_out:type_name -> nthlayer.v1.Change
 	8,  // 9: nthlayer.v1.Plan.ignored:type_name -> nthlayer.v1.IgnoredChange
-	2,  // 10: nthlayer.v1.IgnoredChange.change:type_name -> nthlayer.v1.Change
-	12, // 11: nthlayer.v1.IgnoredChange.expires_at:type_name -> google.protobuf.Timestamp
-	3,  // 12: nthlayer.v1.IgnoredChange.issue:type_name -> nthlayer.v1.Issue
-	12, // 13: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
-	11, // 14: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
-	11, // 15: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
-	9,  // 16: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
-	12, // 17: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
-	4,  // 18: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	11, // 10: nthlayer.v1.Plan.policy_input:type_name -> google.protobuf.Struct
+	2,  // 11: nthlayer.v1.IgnoredChange.change:type_name -> nthlayer.v1.Change
+	12, // 12: nthlayer.v1.IgnoredChange.expires_at:type_name -> google.protobuf.Timestamp
+	3,  // 13: nthlayer.v1.IgnoredChange.issue:type_name -> nthlayer.v1.Issue
+	12, // 14: nthlayer.v1.ApiCall.at:type_name -> google.protobuf.Timestamp
+	11, // 15: nthlayer.v1.Finding.before:type_name -> google.protobuf.Struct
+	11, // 16: nthlayer.v1.Finding.after:type_name -> google.protobuf.Struct
+	9,  // 17: nthlayer.v1.Finding.api_calls:type_name -> nthlayer.v1.ApiCall
+	12, // 18: nthlayer.v1.Finding.recorded_at:type_name -> google.protobuf.Timestamp
+	4,  // 19: nthlayer.v1.Finding.decision:type_name -> nthlayer.v1.Decision
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_ownership_proto_init() }

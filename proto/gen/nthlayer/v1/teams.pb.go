@@ -472,8 +472,10 @@ type PlanTeamRequest struct {
 	Exclude []string `protobuf:"bytes,5,rep,name=exclude,proto3" json:"exclude,omitempty"`
 	// Why the plan shall be applied although changes are frozen. It counts only for roles that the rules let do this.
 	OverrideFreeze string `protobuf:"bytes,6,opt,name=override_freeze,json=overrideFreeze,proto3" json:"override_freeze,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Have the plan carry what the rules were given (Plan.policy_input).
+	PolicyInput   bool `protobuf:"varint,10,opt,name=policy_input,json=policyInput,proto3" json:"policy_input,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlanTeamRequest) Reset() {
@@ -546,6 +548,13 @@ func (x *PlanTeamRequest) GetOverrideFreeze() string {
 		return x.OverrideFreeze
 	}
 	return ""
+}
+
+func (x *PlanTeamRequest) GetPolicyInput() bool {
+	if x != nil {
+		return x.PolicyInput
+	}
+	return false
 }
 
 type GetTeamRequest struct {
@@ -1034,7 +1043,7 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"\aexclude\x18\a \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\aexclude\x12?\n" +
 	"\x0foverride_freeze\x18\b \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x0eoverrideFreeze\".\n" +
 	"\x15ReconcileTeamResponse\x12\x15\n" +
-	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\xe2\x02\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"\x85\x03\n" +
 	"\x0fPlanTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\x12.\n" +
 	"\adesired\x18\x02 \x01(\v2\x14.nthlayer.v1.DesiredR\adesired\x12'\n" +
@@ -1042,7 +1051,9 @@ const file_nthlayer_v1_teams_proto_rawDesc = "" +
 	"R\x00R\x06cortexR\x06source\x124\n" +
 	"\x04only\x18\x04 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\x04only\x12:\n" +
 	"\aexclude\x18\x05 \x03(\tB \xbaH\x1d\x92\x01\x1a\x10\xe8\a\"\x15r\x13\x10\x01\x18\x90\x032\f^[^\\p{Cc}]+$R\aexclude\x12?\n" +
-	"\x0foverride_freeze\x18\x06 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x0eoverrideFreeze\"U\n" +
+	"\x0foverride_freeze\x18\x06 \x01(\tB\x16\xbaH\x13r\x11\x18\xf4\x032\f^[^\\p{Cc}]*$R\x0eoverrideFreeze\x12!\n" +
+	"\fpolicy_input\x18\n" +
+	" \x01(\bR\vpolicyInput\"U\n" +
 	"\x0eGetTeamRequest\x12C\n" +
 	"\ateam_id\x18\x01 \x01(\tB*\xbaH'r%2#^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$R\x06teamId\"\xda\x01\n" +
 	"\x10ListTeamsRequest\x12'\n" +

@@ -131,7 +131,9 @@ type ListFindingsResponse struct {
 	// The newest entry of the whole trail: what a full read must end on.
 	Head *TrailHead `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
 	// The last entry that was moved to archives: what a full read begins after. Not set where nothing was moved.
-	Anchor        *TrailHead `protobuf:"bytes,4,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	Anchor *TrailHead `protobuf:"bytes,4,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	// Whether findings of teams that the caller may not see are left out: then the chain cannot be checked.
+	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,6 +194,13 @@ func (x *ListFindingsResponse) GetAnchor() *TrailHead {
 		return x.Anchor
 	}
 	return nil
+}
+
+func (x *ListFindingsResponse) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 type ListTrailArchivesRequest struct {
@@ -454,12 +463,13 @@ const file_nthlayer_v1_trail_proto_rawDesc = "" +
 	"\aoutcome\x18\x05 \x01(\tBa\xbaH^r\\R\x00R\aappliedR\x06failedR\askippedR\aunknownR\aplannedR\x06deniedR\x11awaiting_approvalR\aignoredR\breportedR\aoutcome\x12?\n" +
 	"\rrecorded_from\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\frecordedFrom\x12;\n" +
 	"\vrecorded_to\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedTo\"\xcc\x01\n" +
+	"recordedTo\"\xe6\x01\n" +
 	"\x14ListFindingsResponse\x120\n" +
 	"\bfindings\x18\x01 \x03(\v2\x14.nthlayer.v1.FindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12*\n" +
 	"\x04head\x18\x03 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x04head\x12.\n" +
-	"\x06anchor\x18\x04 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x06anchor\"\x1a\n" +
+	"\x06anchor\x18\x04 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x06anchor\x12\x18\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"\x1a\n" +
 	"\x18ListTrailArchivesRequest\"R\n" +
 	"\x19ListTrailArchivesResponse\x125\n" +
 	"\barchives\x18\x01 \x03(\v2\x19.nthlayer.v1.TrailArchiveR\barchives\"\xf3\x02\n" +

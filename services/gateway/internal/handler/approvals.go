@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/policy"
@@ -32,7 +31,11 @@ func (r *Runs) ApproveRun(ctx context.Context, request *nthlayerv1.ApproveRunReq
 	if err != nil {
 		return nil, err
 	}
-	vote := policy.Vote{Principal: who, Roles: rolesOn(ctx, run.TeamID), Reason: request.GetReason(), Via: viaAPI, At: time.Now().UTC()}
+	roles, err := rpc.RolesOn(ctx, run.TeamID)
+	if err != nil {
+		return nil, err
+	}
+	vote := policy.Vote{Principal: who, Roles: roles, Reason: request.GetReason(), Via: rpc.Via(ctx), At: time.Now().UTC()}
 	if run, err = r.Store.Approve(ctx, jobID, request.GetPlanHash(), vote); err != nil {
 		return nil, err
 	}
@@ -49,14 +52,12 @@ func (r *Runs) RejectRun(ctx context.Context, request *nthlayerv1.RejectRunReque
 	if err != nil {
 		return nil, err
 	}
-	run, err := r.Store.Reject(ctx, jobID, request.GetPlanHash(), who, request.GetReason(), viaAPI)
+	run, err := r.Store.Reject(ctx, jobID, request.GetPlanHash(), who, request.GetReason(), rpc.Via(ctx))
 	if err != nil {
 		return nil, err
 	}
 	return r.decided(ctx, run)
 }
-
-const viaAPI = "api"
 
 func (r *Runs) decided(ctx context.Context, run store.Run) (*nthlayerv1.Run, error) {
 	rpc.Note(ctx, slog.String("job_id", run.JobID.String()), slog.String("team_id", run.TeamID))
@@ -90,12 +91,16 @@ func (r *Runs) RollbackRun(ctx context.Context, request *nthlayerv1.RollbackRunR
 	case run.Request.DryRun:
 		return nil, fault.New(fault.Precondition, "the run was a dry run: it changed nothing", nil).WithReason("NOTHING_TO_UNDO")
 	}
+	roles, err := rpc.RolesOn(ctx, run.TeamID)
+	if err != nil {
+		return nil, err
+	}
 	request.JobId = undone.String() // however it was spelled, it is the same request
 	jobID, created, err := r.Store.Accept(ctx, store.NewRun{
 		Principal: who, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: run.TeamID,
 		Request: store.Request{
 			Source: run.Request.Source, DryRun: request.GetDryRun(), RollbackOf: undone.String(), Reason: request.GetReason(),
-			RequestID: rpc.RequestID(ctx), Roles: rolesOn(ctx, run.TeamID), Only: request.GetOnly(), Exclude: request.GetExclude(),
+			RequestID: rpc.RequestID(ctx), Roles: roles, Only: request.GetOnly(), Exclude: request.GetExclude(),
 			OverrideFreeze: request.GetOverrideFreeze(),
 		},
 		Trace: telemetry.Inject(ctx),
@@ -109,12 +114,6 @@ func (r *Runs) RollbackRun(ctx context.Context, request *nthlayerv1.RollbackRunR
 	}
 	_ = grpc.SetHeader(ctx, metadata.Pairs("location", "/v1/runs/"+jobID.String())) // for REST; fails only outside of a call
 	return &nthlayerv1.RollbackRunResponse{JobId: jobID.String()}, nil
-}
-
-// rolesOn are the roles that the caller holds on a team.
-func rolesOn(ctx context.Context, teamID string) []string {
-	principal, _ := auth.PrincipalFrom(ctx)
-	return auth.RolesOn(principal, teamID)
 }
 
 // checkSelection refuses words that name no change.

@@ -56,7 +56,7 @@ func (a *Audits) StartAudit(ctx context.Context, request *nthlayerv1.StartAuditR
 	}
 	// Before hashing: said or not, it is the same request.
 	request.Mode, request.AutoReconcile = cmp.Or(request.GetMode(), audit.Auto), cmp.Or(request.GetAutoReconcile(), audit.Observe)
-	if err := mayEnforce(ctx, request.GetAutoReconcile()); err != nil {
+	if err := mayEnforce(ctx, request.GetAutoReconcile(), auth.All); err != nil {
 		return nil, err
 	}
 	auditID, created, err := a.Store.AcceptAudit(ctx, store.NewAudit{
@@ -78,12 +78,11 @@ func (a *Audits) StartAudit(ctx context.Context, request *nthlayerv1.StartAuditR
 }
 
 // mayEnforce keeps those from having teams reconciled by an audit who may not have it done themselves.
-func mayEnforce(ctx context.Context, mode string) error {
+func mayEnforce(ctx context.Context, mode string, teams auth.Resource) error {
 	if mode != audit.Enforce {
 		return nil
 	}
-	principal, _ := auth.PrincipalFrom(ctx)
-	return auth.Authorize(principal, "teams.reconcile", "*")
+	return rpc.May(ctx, "teams.reconcile", teams)
 }
 
 // ListAudits lists audits, newest first.
@@ -208,7 +207,7 @@ func (a *Audits) CancelAudit(ctx context.Context, request *nthlayerv1.CancelAudi
 
 // ListAuditFindings lists findings, newest first.
 func (a *Audits) ListAuditFindings(ctx context.Context, request *nthlayerv1.ListAuditFindingsRequest) (*nthlayerv1.ListAuditFindingsResponse, error) {
-	filter := store.AuditFindingFilter{Status: request.GetStatus(), Kind: request.GetKind(), TeamID: request.GetTeamId()}
+	filter := store.AuditFindingFilter{Teams: rpc.VisibleTeams(ctx), Status: request.GetStatus(), Kind: request.GetKind(), TeamID: request.GetTeamId()}
 	var err error
 	if filter.After, err = lastID(request); err != nil {
 		return nil, err

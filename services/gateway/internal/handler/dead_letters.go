@@ -35,7 +35,7 @@ type DeadLetters struct {
 // ListDeadLetters lists dead letters, newest first.
 func (d *DeadLetters) ListDeadLetters(ctx context.Context, request *nthlayerv1.ListDeadLettersRequest) (*nthlayerv1.ListDeadLettersResponse, error) {
 	filter := store.DeadLetterFilter{
-		Status: request.GetStatus(), Kind: request.GetKind(), TeamID: request.GetTeamId(), Reason: request.GetReason(),
+		Teams: rpc.VisibleTeams(ctx), Status: request.GetStatus(), Kind: request.GetKind(), TeamID: request.GetTeamId(), Reason: request.GetReason(),
 	}
 	if err := letterPlace(request, &filter); err != nil {
 		return nil, err

@@ -141,7 +141,7 @@ func (r *Runs) findings(ctx context.Context, jobID uuid.UUID) (findings []*nthla
 
 // ListRuns lists runs, newest first.
 func (r *Runs) ListRuns(ctx context.Context, request *nthlayerv1.ListRunsRequest) (*nthlayerv1.ListRunsResponse, error) {
-	filter := store.RunFilter{TeamID: request.GetTeamId(), Status: request.GetStatus(), RequestedBy: request.GetRequestedBy()}
+	filter := store.RunFilter{Teams: rpc.VisibleTeams(ctx), TeamID: request.GetTeamId(), Status: request.GetStatus(), RequestedBy: request.GetRequestedBy()}
 	after, err := lastID(request)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/audit"
+	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
@@ -55,7 +56,7 @@ func (s *Schedules) GetSchedule(ctx context.Context, request *nthlayerv1.GetSche
 
 // CreateSchedule adds one.
 func (s *Schedules) CreateSchedule(ctx context.Context, request *nthlayerv1.CreateScheduleRequest) (*nthlayerv1.Schedule, error) {
-	if err := mayEnforce(ctx, request.GetSettings().GetAutoReconcile()); err != nil {
+	if err := mayEnforce(ctx, request.GetSettings().GetAutoReconcile(), auth.All); err != nil {
 		return nil, err
 	}
 	return forward(ctx, request, s.Scheduler.CreateSchedule)
@@ -63,7 +64,7 @@ func (s *Schedules) CreateSchedule(ctx context.Context, request *nthlayerv1.Crea
 
 // UpdateSchedule replaces its settings.
 func (s *Schedules) UpdateSchedule(ctx context.Context, request *nthlayerv1.UpdateScheduleRequest) (*nthlayerv1.Schedule, error) {
-	if err := mayEnforce(ctx, request.GetSettings().GetAutoReconcile()); err != nil {
+	if err := mayEnforce(ctx, request.GetSettings().GetAutoReconcile(), auth.All); err != nil {
 		return nil, err
 	}
 	return forward(ctx, request, s.Scheduler.UpdateSchedule)
@@ -106,7 +107,7 @@ func (s *Schedules) mayEnforce(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return mayEnforce(ctx, schedule.Settings.AutoReconcile)
+	return mayEnforce(ctx, schedule.Settings.AutoReconcile, auth.All)
 }
 
 // PreviewSchedule shows what would be told of the schedule's last audit that came to an end, and to whom.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/nthlayer/nthlayer/pkg/api"
+	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
@@ -60,10 +61,14 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if request.GetSource() == "" {
 		request.Source = sourceCortex // before hashing: said or not, it is the same request
 	}
+	roles, err := rpc.RolesOn(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
 	jobID, created, err := t.Store.Accept(ctx, store.NewRun{
 		Principal: who, IdempotencyKey: key, RequestHash: requestHash(request), TeamID: request.GetTeamId(),
 		Request: store.Request{Desired: api.Desired(request.GetDesired()), Source: request.GetSource(), DryRun: request.GetDryRun(),
-			Reason: request.GetReason(), RequestID: rpc.RequestID(ctx), Roles: rolesOn(ctx, request.GetTeamId()),
+			Reason: request.GetReason(), RequestID: rpc.RequestID(ctx), Roles: roles,
 			Only: request.GetOnly(), Exclude: request.GetExclude(), OverrideFreeze: request.GetOverrideFreeze()},
 		Trace: telemetry.Inject(ctx),
 	})
@@ -100,7 +105,15 @@ func (t *Teams) PlanTeam(ctx context.Context, request *nthlayerv1.PlanTeamReques
 	if request.GetSource() == "" {
 		request.Source = sourceCortex
 	}
-	plan, err := t.Planner.Plan(ctx, request)
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roles, err := rpc.RolesOn(ctx, request.GetTeamId())
+	if err != nil {
+		return nil, err
+	}
+	plan, err := t.Planner.Plan(rpc.OnBehalfOf(ctx, who, roles...), request)
 	return plan, from("the planner (reconcile-worker)", err)
 }
 
@@ -153,7 +166,7 @@ func (t *Teams) ResumeTeam(ctx context.Context, request *nthlayerv1.ResumeTeamRe
 
 // SetTeamAutoReconcile says what audits do when they find the team out of sync.
 func (t *Teams) SetTeamAutoReconcile(ctx context.Context, request *nthlayerv1.SetTeamAutoReconcileRequest) (*nthlayerv1.Team, error) {
-	if err := mayEnforce(ctx, request.GetAutoReconcile()); err != nil {
+	if err := mayEnforce(ctx, request.GetAutoReconcile(), auth.Team(request.GetTeamId())); err != nil {
 		return nil, err
 	}
 	team, err := t.Store.SetAutoReconcile(ctx, request.GetTeamId(), request.GetAutoReconcile())
@@ -171,7 +184,7 @@ func (t *Teams) ListTeams(ctx context.Context, request *nthlayerv1.ListTeamsRequ
 	}
 	size := pagetoken.Size(request)
 	teams, err := t.Store.Teams(ctx, store.TeamFilter{
-		After: after, SyncStatus: request.GetSyncStatus(), Query: request.GetQuery(), Limit: size + 1,
+		Teams: rpc.VisibleTeams(ctx), After: after, SyncStatus: request.GetSyncStatus(), Query: request.GetQuery(), Limit: size + 1,
 	})
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
@@ -39,11 +40,12 @@ func (t *Trail) ListFindings(ctx context.Context, request *nthlayerv1.ListFindin
 	if err != nil {
 		return nil, err
 	}
+	filter.Teams = rpc.VisibleTeams(ctx)
 	head, err := t.Store.TrailHead(ctx)
 	if err != nil {
 		return nil, err
 	}
-	response := &nthlayerv1.ListFindingsResponse{Head: showHead(head)}
+	response := &nthlayerv1.ListFindingsResponse{Head: showHead(head), Partial: filter.Teams != nil}
 	if none, err := t.within(ctx, request, &filter); none || err != nil {
 		return response, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // Settings of the gateway.
@@ -19,6 +20,46 @@ type Settings struct {
 	TLS      config.InternalTLS
 	Peers    config.Peers
 	JWT      config.JWT
+	Slack    Slack
+	Access   Access
+}
+
+// Slack is how it proves that a request is its own.
+type Slack struct {
+	SigningSecret         config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET" doc:"the signing secret of the Slack app; set: POST /slack/interactions takes what people press in its messages"`
+	PreviousSigningSecret config.Secret `env:"NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS" doc:"the signing secret before, accepted too while the app's secret is replaced"`
+}
+
+// Enabled reports whether interactions are taken.
+func (s Slack) Enabled() bool { return !s.SigningSecret.Empty() }
+
+// Secrets are those with which Slack may sign.
+func (s Slack) Secrets() []config.Secret {
+	return []config.Secret{s.SigningSecret, s.PreviousSigningSecret}
+}
+
+// Validate checks that nobody can guess the secrets, and that they can be used.
+func (s Slack) Validate() error {
+	if !s.Enabled() && !s.PreviousSigningSecret.Empty() {
+		return fault.Field("NTHLAYER_SLACK_SIGNING_SECRET", "is not set, though the one before is")
+	}
+	return errors.Join(
+		longEnough("NTHLAYER_SLACK_SIGNING_SECRET", s.SigningSecret),
+		longEnough("NTHLAYER_SLACK_SIGNING_SECRET_PREVIOUS", s.PreviousSigningSecret),
+	)
+}
+
+// longEnough takes half of what Slack gives, which is 32 hexadecimal digits.
+func longEnough(variable string, secret config.Secret) error {
+	if n := len(secret.Reveal()); n > 0 && n < 16 {
+		return fault.Field(variable, "is too short to be a signing secret; it stands under Basic Information of the Slack app")
+	}
+	return nil
+}
+
+// Access is what the gateway has to know of the source to say who manages a team.
+type Access struct {
+	Roles ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none. Managers of a team may have it synced"`
 }
 
 // Listen is where the public API is served. TLS ends at the load balancer.

@@ -21,6 +21,7 @@ func routes() []rest.Register {
 		route(nthlayerv1.NewUpstreamServiceClient, nthlayerv1.RegisterUpstreamServiceHandlerClient),
 		route(nthlayerv1.NewAuditServiceClient, nthlayerv1.RegisterAuditServiceHandlerClient),
 		route(nthlayerv1.NewIgnoreServiceClient, nthlayerv1.RegisterIgnoreServiceHandlerClient),
+		route(nthlayerv1.NewAccessServiceClient, nthlayerv1.RegisterAccessServiceHandlerClient),
 		route(nthlayerv1.NewScheduleServiceClient, nthlayerv1.RegisterScheduleServiceHandlerClient),
 	}
 }

@@ -24,6 +24,7 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 	"github.com/nthlayer/nthlayer/proto/gen/openapi"
 	"github.com/nthlayer/nthlayer/services/gateway/internal/handler"
+	"github.com/nthlayer/nthlayer/services/gateway/internal/interactions"
 	"github.com/nthlayer/nthlayer/services/gateway/internal/settings"
 )
 
@@ -67,7 +68,14 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 	}
 	s.Ready("issuer", verifier.Ready)
 
-	chain, err := rpc.Public(s.Log, rpc.Bearer(verifier.Verify), admission(s, cfg))
+	authorizer, err := access(ctx, s, db, cfg)
+	if err != nil {
+		return err
+	}
+	// No retries in the client: the limiter has an answer for a Redis that is away.
+	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr, MaxRetries: -1})
+	s.Close("redis", func(context.Context) error { return shared.Close() })
+	chain, err := rpc.Public(s.Log, rpc.Vouched(rpc.Bearer(verifier.Verify)), admission(s, cfg, shared), authorizer)
 	if err != nil {
 		return err
 	}
@@ -80,6 +88,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		nthlayerv1.RegisterUpstreamServiceServer(r, &handler.Upstreams{Store: db})
 		nthlayerv1.RegisterAuditServiceServer(r, &handler.Audits{Store: db, News: audits, Poke: relay.Poke})
 		nthlayerv1.RegisterIgnoreServiceServer(r, &handler.Ignores{Store: db})
+		nthlayerv1.RegisterAccessServiceServer(r, &handler.Access{Store: db, Authorizer: authorizer})
 		nthlayerv1.RegisterScheduleServiceServer(r, &handler.Schedules{Scheduler: peers.scheduler, Notifier: peers.notifier, Store: db})
 	})
 	if err != nil {
@@ -95,6 +104,7 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 		},
 		OpenAPI: openapi.Spec(),
 		Ready:   map[string]rest.Check{"database": db.Ping, "issuer": verifier.Ready},
+		Beside:  fromSlack(s, cfg, shared, peers.notifier, authorizer, server),
 		Log:     s.Log,
 	})
 	if err != nil {
@@ -116,11 +126,21 @@ func Gateway(ctx context.Context, s *service.Service, cfg settings.Settings) err
 }
 
 // admission bounds what this gateway serves at a time, and what each principal may ask of all gateways.
-func admission(s *service.Service, cfg settings.Settings) rpc.Admission {
-	// No retries in the client: the limiter has an answer for a Redis that is away.
-	shared := redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr, MaxRetries: -1})
-	s.Close("redis", func(context.Context) error { return shared.Close() })
+func admission(s *service.Service, cfg settings.Settings, shared redis.UniversalClient) rpc.Admission {
 	return rpc.Admission{Calls: cfg.Load.Calls, Streams: cfg.Load.Streams, Rate: rate.New(shared, cfg.Load.PerMinute, s.Log)}
+}
+
+// fromSlack takes what people press on Slack, where that is wanted.
+func fromSlack(
+	s *service.Service, cfg settings.Settings, shared redis.UniversalClient, notifier internalv1.NotifierServiceClient,
+	people interactions.Principals, server *rpc.Server,
+) map[string]http.Handler {
+	if !cfg.Slack.Enabled() {
+		return nil
+	}
+	return map[string]http.Handler{interactions.Pattern: interactions.New(interactions.Config{
+		Secrets: cfg.Slack.Secrets(), Redis: shared, Notifier: notifier, Principals: people, API: server.InProcess(), Log: s.Log,
+	})}
 }
 
 // outbox moves what was accepted to the queue.

@@ -41,7 +41,7 @@ func TestReconcile_Accepted_IsDurableAndReachesTheQueue(t *testing.T) {
 	require.Equal(t, "alice", run.RequestedBy)
 	require.NotEmpty(t, run.Request.RequestID)
 	require.Equal(t, store.Request{
-		RequestID: run.Request.RequestID, Roles: []string{"operator"},
+		RequestID: run.Request.RequestID, Roles: []string{"operator", "viewer"},
 		Source:  "cortex",
 		Desired: &ownership.Desired{Members: []ownership.Member{{Email: "a@example.org", Roles: []string{"manager"}}}},
 	}, run.Request)

@@ -8,6 +8,10 @@
 // cannot act any more, then looks on Slack for the key, and posts only what is not there. Long details are replies in
 // the message's thread, each under a key of its own, so an interrupted thread goes on where it stopped.
 //
+// A message may have something else to tell later, as one that asks for an approval does. Then it is changed, not posted
+// again: each attempt tells what the row holds when it begins, and one that has told less than that does not end the
+// delivery. So whatever order the queue's messages come in, the newest stands there in the end.
+//
 // What nobody can mend by waiting fails at once, with a reason for people; the rest is tried again through the outbox,
 // and given up after a number of attempts. Waiting for a quota or an open breaker is not an attempt.
 //
@@ -36,6 +40,7 @@ import (
 // Slack is what is needed of it.
 type Slack interface {
 	Post(ctx context.Context, m slack.Message) (slack.Posted, error)
+	Update(ctx context.Context, p slack.Posted, m slack.Message) error
 	FindByMetadata(ctx context.Context, channel, key string, since time.Time) (slack.Posted, bool, error)
 	Replies(ctx context.Context, parent slack.Posted) (map[string]bool, error)
 }
@@ -50,6 +55,7 @@ type Medium interface {
 // Options tune a Deliverer; the zero value is right for most.
 type Options struct {
 	Mail        Mailer        // nil: e-mails cannot be sent, and their deliveries fail
+	Buttons     bool          // messages that ask for an answer have buttons: Slack sends what is pressed to the gateway
 	MaxAttempts int           // 8
 	Within      time.Duration // one attempt, with all its messages; 25 s
 	Settled     time.Duration // after its begin an attempt surely has no effect any more; Within and 10 s
@@ -77,7 +83,7 @@ func New(s *store.Store, to Slack, log *slog.Logger, opts Options) *Deliverer {
 	}
 	ending, _ := otel.Meter("github.com/nthlayer/nthlayer/services/notifier").Int64Counter("nthlayer.delivery.attempts",
 		metric.WithDescription("Attempts to deliver, by what came of them."))
-	media := map[string]Medium{"slack": bySlack{to, opts.MaxAttempts}, "email": byEmail{opts.Mail, opts.MaxAttempts}}
+	media := map[string]Medium{"slack": bySlack{to, opts.MaxAttempts, opts.Buttons}, "email": byEmail{opts.Mail, opts.MaxAttempts}}
 	return &Deliverer{store: s, media: media, log: log, opts: opts, ending: ending}
 }
 
@@ -158,11 +164,13 @@ func (d *Deliverer) read(a *store.DeliveryAttempt) (Medium, notice.Notice, error
 	return medium, n, nil
 }
 
-// about says in the log whose end is told.
+// about says in the log of what is told.
 func about(a *store.DeliveryAttempt, n notice.Notice) []slog.Attr {
 	switch {
 	case n.Audit != nil:
 		return []slog.Attr{slog.String("audit_id", n.Audit.AuditID)}
+	case n.Approval != nil:
+		return []slog.Attr{slog.String("job_id", a.JobID.String()), slog.String("team_id", n.Approval.TeamID), slog.Int("revision", a.Revision)}
 	case n.Run != nil:
 		return []slog.Attr{slog.String("job_id", a.JobID.String()), slog.String("team_id", n.Run.TeamID)}
 	default:

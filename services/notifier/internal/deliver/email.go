@@ -23,7 +23,8 @@ type byEmail struct {
 }
 
 // Tell sends the e-mail. There is nowhere to look whether an earlier attempt sent it: it is never uncertain, and at worst
-// somebody gets a message twice, under the same Message-ID.
+// somebody gets a message twice, under the same Message-ID. What was sent cannot be changed: where there is something else to
+// tell, another e-mail follows, under an id of its own.
 func (e byEmail) Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.Notice) (uncertain bool, err error) {
 	if e.mailer == nil {
 		return false, fault.New(fault.Precondition,
@@ -37,7 +38,11 @@ func (e byEmail) Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.No
 	if err != nil {
 		return false, err
 	}
-	id, err := e.mailer.Send(ctx, mail.Message{Key: a.Key, To: a.Channel, Subject: content.Subject, Text: content.Text, HTML: content.HTML})
+	key := a.Key
+	if a.Revision > 1 {
+		key = fmt.Sprintf("%s#%d", a.Key, a.Revision)
+	}
+	id, err := e.mailer.Send(ctx, mail.Message{Key: key, To: a.Channel, Subject: content.Subject, Text: content.Text, HTML: content.HTML})
 	if err != nil {
 		return false, err
 	}

@@ -20,16 +20,18 @@ const clockSkew = 5 * time.Minute
 type bySlack struct {
 	api         Slack
 	maxAttempts int
+	buttons     bool // messages that can be answered have buttons
 }
 
-// Tell posts what is not there yet. uncertain says whether this attempt ends without knowing what is on Slack.
+// Tell posts what is not there yet, and changes the message where there is something else to tell since. uncertain says
+// whether this attempt ends without knowing what is on Slack.
 func (s bySlack) Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.Notice) (uncertain bool, err error) {
-	summary, details := render.SlackOf(n)
+	summary, details := render.SlackOf(n, s.buttons)
 
-	known, err := s.lookUp(ctx, a)
-	if err != nil {
+	if err := s.find(ctx, a); err != nil {
 		return a.Uncertain, err
 	}
+	var replies map[string]bool // by their keys, those that are there
 	if a.TS == "" {
 		if a.Attempts > s.maxAttempts { // this attempt was only to look
 			return false, fault.New(fault.Precondition, "Slack did not take the message in "+fmt.Sprint(s.maxAttempts)+" attempts", nil)
@@ -44,10 +46,22 @@ func (s bySlack) Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.No
 				return true, err
 			}
 		}
+	} else {
+		there := slack.Posted{Channel: a.PostedTo, TS: a.TS}
+		if a.Revision > 1 { // changing it to what it shows already does no harm
+			if err := s.api.Update(ctx, there, message(summary, a.PostedTo, "", a.Key)); err != nil {
+				return mayBeThere(err), err
+			}
+		}
+		if len(details) > 0 {
+			if replies, err = s.api.Replies(ctx, there); err != nil {
+				return a.Uncertain, err
+			}
+		}
 	}
 	for i, detail := range details {
 		key := replyKey(a.Key, i)
-		if known[key] {
+		if replies[key] {
 			continue
 		}
 		if _, err := s.api.Post(ctx, message(detail, a.PostedTo, a.TS, key)); err != nil {
@@ -57,22 +71,18 @@ func (s bySlack) Tell(ctx context.Context, a *store.DeliveryAttempt, n notice.No
 	return false, nil
 }
 
-// lookUp finds what earlier attempts left on Slack: the message, noted in a, and the keys of its replies.
-func (s bySlack) lookUp(ctx context.Context, a *store.DeliveryAttempt) (replies map[string]bool, err error) {
-	if a.TS == "" && a.Uncertain && !seam.Off(seam.LookUp) {
-		// Nothing can have been posted before the delivery was there.
-		found, ok, err := s.api.FindByMetadata(ctx, a.Channel, a.Key, a.CreatedAt.Add(-clockSkew))
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			a.PostedTo, a.TS = found.Channel, found.TS
-		}
+// find looks for the message that an earlier attempt may have left on Slack, and remembers it: whatever comes of this
+// attempt, the next one does not post it again.
+func (s bySlack) find(ctx context.Context, a *store.DeliveryAttempt) error {
+	if a.TS != "" || !a.Uncertain || seam.Off(seam.LookUp) {
+		return nil
 	}
-	if a.TS == "" {
-		return nil, nil
+	// Nothing can have been posted before the delivery was there.
+	found, ok, err := s.api.FindByMetadata(ctx, a.Channel, a.Key, a.CreatedAt.Add(-clockSkew))
+	if err != nil || !ok {
+		return err
 	}
-	return s.api.Replies(ctx, slack.Posted{Channel: a.PostedTo, TS: a.TS})
+	return a.Posted(ctx, found.Channel, found.TS)
 }
 
 // mayBeThere reports whether a post that failed may have had an effect. Only Slack's own refusals and what never left

@@ -1,4 +1,4 @@
-// Package handler shows the gateway what was told to whom, and tells it again.
+// Package handler shows the gateway what was told to whom, and tells it again; and who somebody on Slack is.
 package handler
 
 import (
@@ -24,6 +24,7 @@ import (
 type Deliveries struct {
 	internalv1.UnimplementedNotifierServiceServer
 	Store *store.Store
+	Slack Slack
 	Poke  func() // tells the relay that the outbox holds something new
 }
 

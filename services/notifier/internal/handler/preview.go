@@ -19,7 +19,7 @@ func (d *Deliveries) PreviewNotice(_ context.Context, request *internalv1.Previe
 	preview := &nthlayerv1.NoticePreview{Medium: request.GetMedium(), To: request.GetTo()}
 	switch request.GetMedium() {
 	case "slack":
-		summary, details := render.SlackOf(n)
+		summary, details := render.SlackOf(n, false)
 		preview.Subject = render.Notification(summary)
 		preview.Text = render.Plain(append([]render.Message{summary}, details...)...)
 	case "email":

@@ -47,15 +47,8 @@ func (s *story) block(title string, lines []string, limit int) {
 	if len(lines) == 0 {
 		return
 	}
-	text, shown := "*"+title+"*", 0
-	for _, line := range lines {
-		if shown == limit || len(text)+len("\n")+len(line) > summaryBytes {
-			break
-		}
-		text += "\n" + line
-		shown++
-	}
-	if rest := len(lines) - shown; rest > 0 {
+	text, rest := clip(title, lines, limit)
+	if rest > 0 {
 		text += fmt.Sprintf("\n…and %d more in the report", rest)
 	}
 	s.blocks = append(s.blocks, section(text))

@@ -19,8 +19,13 @@ type Mail struct {
 
 // MailOf gives the e-mail that tells a notice.
 func MailOf(n notice.Notice) (Mail, error) {
-	if n.Audit == nil {
-		return runMail(*n.Run)
+	switch {
+	case n.Approval != nil:
+		summary, details := ApprovalRequested(*n.Approval, false)
+		return plainMail(approvalTitle(*n.Approval), summary, details)
+	case n.Run != nil:
+		summary, details := RunFinished(*n.Run)
+		return plainMail(headline(*n.Run), summary, details)
 	}
 	var text, html bytes.Buffer
 	r := report.Report{Audit: *n.Audit}
@@ -33,15 +38,19 @@ func MailOf(n notice.Notice) (Mail, error) {
 	return Mail{Subject: report.Subject(*n.Audit), Text: text.String(), HTML: html.String()}, nil
 }
 
-// SlackOf gives the messages that tell a notice.
-func SlackOf(n notice.Notice) (summary Message, details []Message) {
-	if n.Audit != nil {
+// SlackOf gives the messages that tell a notice. buttons: those that can be answered have buttons.
+func SlackOf(n notice.Notice, buttons bool) (summary Message, details []Message) {
+	switch {
+	case n.Audit != nil:
 		return AuditFinished(*n.Audit)
+	case n.Approval != nil:
+		return ApprovalRequested(*n.Approval, buttons)
+	default:
+		return RunFinished(*n.Run)
 	}
-	return RunFinished(*n.Run)
 }
 
-var runHTML = template.Must(template.New("run").Parse(`<!DOCTYPE html>
+var plainHTML = template.Must(template.New("plain").Parse(`<!DOCTYPE html>
 <html lang="en">
 <body style="margin:0;padding:16px;font:15px/1.5 Arial,Helvetica,sans-serif">
 {{range .}}<p style="margin:0 0 12px;white-space:pre-line">{{.}}</p>
@@ -49,13 +58,12 @@ var runHTML = template.Must(template.New("run").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// runMail says what Slack is told, in whole.
-func runMail(n notice.RunFinished) (Mail, error) {
-	summary, details := RunFinished(n)
+// plainMail says what Slack is told, in whole.
+func plainMail(subject string, summary Message, details []Message) (Mail, error) {
 	text := Plain(append([]Message{summary}, details...)...)
 	var html bytes.Buffer
-	if err := runHTML.Execute(&html, strings.Split(strings.TrimSpace(text), "\n\n")); err != nil {
+	if err := plainHTML.Execute(&html, strings.Split(strings.TrimSpace(text), "\n\n")); err != nil {
 		return Mail{}, fmt.Errorf("render an e-mail: %w", err)
 	}
-	return Mail{Subject: unmarked(headline(n)), Text: text, HTML: html.String()}, nil
+	return Mail{Subject: unmarked(subject), Text: text, HTML: html.String()}, nil
 }

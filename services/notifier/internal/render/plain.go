@@ -18,6 +18,8 @@ func Plain(messages ...Message) string {
 		for _, block := range m.Blocks {
 			var text string
 			switch b := block.(type) {
+			case *goslack.ActionBlock:
+				continue // text has no buttons
 			case *goslack.SectionBlock:
 				text = b.Text.Text
 			case *goslack.ContextBlock:
@@ -33,9 +35,13 @@ func Plain(messages ...Message) string {
 	return strings.Join(paragraphs, "\n\n") + "\n"
 }
 
+// dated is Slack's markup for a moment, which each reader sees in their own time zone, with what stands for it elsewhere.
+var dated = regexp.MustCompile(`<!date\^[^|>]*\|([^>]*)>`)
+
 var marks = strings.NewReplacer("*", "", "`", "")
 
 func unmarked(text string) string {
+	text = dated.ReplaceAllString(text, "$1")
 	return html.UnescapeString(marks.Replace(linked.ReplaceAllString(text, "$2: $1")))
 }
 

@@ -87,19 +87,24 @@ func (s *story) list(title string, lines []string, limit int) {
 		return
 	}
 	s.lists = append(s.lists, list{title, lines})
-	text, shown := "*"+title+"*", 0
-	for _, line := range lines {
-		if shown == limit || len(text)+len("\n")+len(line) > summaryBytes {
-			break
-		}
-		text += "\n" + line
-		shown++
-	}
-	if rest := len(lines) - shown; rest > 0 {
+	text, rest := clip(title, lines, limit)
+	if rest > 0 {
 		text += fmt.Sprintf("\n…and %d more in the thread", rest)
 		s.cut = true
 	}
 	s.blocks = append(s.blocks, section(text))
+}
+
+// clip is a title with the first lines, and how many more there are.
+func clip(title string, lines []string, limit int) (text string, rest int) {
+	text = "*" + title + "*"
+	for shown, line := range lines {
+		if shown == limit || len(text)+len("\n")+len(line) > summaryBytes {
+			return text, len(lines) - shown
+		}
+		text += "\n" + line
+	}
+	return text, 0
 }
 
 func (s *story) summary() Message {

@@ -135,8 +135,12 @@ func golden(t *testing.T, name, got string) {
 
 // show writes messages as a person would see them, with their markup.
 func show(t require.TestingT, n notice.RunFinished) string {
-	var b strings.Builder
 	summary, details := render.RunFinished(n)
+	return written(t, summary, details)
+}
+
+func written(t require.TestingT, summary render.Message, details []render.Message) string {
+	var b strings.Builder
 	for i, m := range append([]render.Message{summary}, details...) {
 		if i > 0 {
 			fmt.Fprintf(&b, "\n=== reply %d\n", i)
@@ -159,6 +163,13 @@ func texts(t require.TestingT, m render.Message) []string {
 		case *goslack.ContextBlock:
 			require.Len(t, b.ContextElements.Elements, 1)
 			out = append(out, b.ContextElements.Elements[0].(*goslack.TextBlockObject).Text)
+		case *goslack.ActionBlock:
+			line := "["
+			for _, e := range b.Elements.ElementSet {
+				button := e.(*goslack.ButtonBlockElement)
+				line += button.Text.Text + ": " + button.ActionID + "|" + button.Confirm.Title.Text + " " + button.Confirm.Text.Text + "|"
+			}
+			out = append(out, line[:len(line)-1]+"]")
 		default:
 			require.Failf(t, "unknown block", "%T", block)
 		}
@@ -190,6 +201,9 @@ func TestRunFinished_SameNotice_SameMessages(t *testing.T) {
 	first := show(t, big())
 	require.Equal(t, first, show(t, big()))
 }
+
+// dates are the moments that each reader sees in their own time zone.
+var dates = regexp.MustCompile(`<!date\^[0-9]+\^\{date_short_pretty\} \{time\}\|[0-9: -]+UTC>`)
 
 // markup is everything that Slack reads as something else than text.
 var markup = regexp.MustCompile(`[<>]|&(?:[^a-z]|$)|&[a-z]*(?:[^a-z;]|$)`)

@@ -14,10 +14,16 @@ type Settings struct {
 	Database config.Database
 	SQS      config.SQS
 	Slack    config.Slack
+	Buttons  Buttons
 	Email    Email
 	Internal config.Internal
 	TLS      config.InternalTLS
 	Delivery Delivery
+}
+
+// Buttons are the other half of the gateway's endpoint for interactions.
+type Buttons struct {
+	Shown bool `env:"NTHLAYER_SLACK_BUTTONS" envDefault:"false" doc:"whether messages that ask for an approval have buttons; set it where the Slack app sends interactions to the gateway, and the gateway has NTHLAYER_SLACK_SIGNING_SECRET"`
 }
 
 // Delivery is how hard is tried.

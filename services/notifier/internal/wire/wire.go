@@ -53,7 +53,15 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	announcer := &deliver.Announcer{SilentFor: cfg.Delivery.SilentFor, Announce: db.AnnounceDeliveries, Poke: relay.Poke, Log: s.Log}
 	s.Go("announcer", announcer.Run)
 
-	way, err := toSlack(ctx, s, cfg)
+	// Deliveries to one channel come one after the other, from whichever notifier, because the channel is the message group: a
+	// limit in the process is enough.
+	way, err := toSlack(ctx, s, cfg, upstream.NewLocal("slack", slack.PerMinute))
+	if err != nil {
+		return err
+	}
+	// Somebody who pressed a button does not wait behind the messages, nor may they for the 3 s that Slack gives. People press
+	// few buttons: three calls each, where Slack allows 50 a minute and more of any of them.
+	people, err := toSlack(ctx, s, cfg, nil)
 	if err != nil {
 		return err
 	}
@@ -64,7 +72,7 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 		return err
 	}
 	deliverer := deliver.New(db, slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: way.Client()}), s.Log,
-		deliver.Options{MaxAttempts: cfg.Delivery.Attempts, Mail: mailer})
+		deliver.Options{MaxAttempts: cfg.Delivery.Attempts, Mail: mailer, Buttons: cfg.Buttons.Shown})
 	var options queue.ConsumerOptions
 	if mailer == nil {
 		// While Slack is left alone, deliveries would only be received to be put off again. E-mails do not wait for it.
@@ -74,18 +82,19 @@ func Notifier(ctx context.Context, s *service.Service, cfg settings.Settings) er
 	s.Serve("consumer", consumer.Run)
 	dead := queue.NewConsumer(client, queue.DeadLetter(cfg.SQS.NotificationsQueue), deliverer.HandleDead, s.Log, queue.ConsumerOptions{Concurrency: 1})
 	s.Serve("consumer of dead letters", dead.Run)
-	return serve(ctx, s, cfg, &handler.Deliveries{Store: db, Poke: relay.Poke})
+	return serve(ctx, s, cfg, &handler.Deliveries{
+		Store: db, Poke: relay.Poke, Slack: slack.New(slack.Config{BaseURL: cfg.Slack.URL, HTTP: people.Client()}),
+	})
 }
 
-// toSlack makes the way to Slack. Deliveries to one channel come one after the other, from whichever notifier, because the
-// channel is the message group: a limit in the process is enough.
-func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings) (*upstream.Transport, error) {
+// toSlack makes a way to Slack.
+func toSlack(ctx context.Context, s *service.Service, cfg settings.Settings, limiter upstream.Limiter) (*upstream.Transport, error) {
 	credential, err := cfg.Slack.Credential(ctx)
 	if err != nil {
 		return nil, err
 	}
 	way := upstream.New(slack.Upstream(upstream.Config{
-		Log: s.Log, Credentials: credential, Limiter: upstream.NewLocal("slack", slack.PerMinute),
+		Log: s.Log, Credentials: credential, Limiter: limiter,
 	}))
 	s.Close("slack", func(context.Context) error { return way.Close() })
 	return way, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/objects"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
@@ -17,6 +18,7 @@ type Settings struct {
 	Database  config.Database
 	Redis     config.Redis
 	SQS       config.SQS
+	S3        config.S3
 	TLS       config.InternalTLS
 	Cortex    config.Cortex
 	PagerDuty config.PagerDuty
@@ -107,7 +109,7 @@ func (a Audit) Validate() error {
 type Rules struct {
 	Roles        ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
 	CreateTeams  bool              `env:"NTHLAYER_CREATE_TEAMS" envDefault:"false" doc:"whether a team that PagerDuty lacks is created"`
-	Policy       string            `env:"NTHLAYER_POLICY_DIR" doc:"a directory with the company's rules and parameters; empty: the shipped ones"`
+	Policy       string            `env:"NTHLAYER_POLICY_DIR" doc:"where the company's rules and parameters are: a directory, or s3://bucket/prefix; empty: the shipped ones alone"`
 	VerifyWithin time.Duration     `env:"NTHLAYER_VERIFY_WITHIN" envDefault:"30s" doc:"how long PagerDuty may take to show a change"`
 }
 
@@ -116,6 +118,9 @@ func (r Rules) Validate() error {
 	var errs []error
 	if r.VerifyWithin < time.Second || r.VerifyWithin > 4*time.Minute {
 		errs = append(errs, fault.Field("NTHLAYER_VERIFY_WITHIN", "must be between 1s and 4m"))
+	}
+	if r.Policy != "" {
+		errs = append(errs, objects.Check("NTHLAYER_POLICY_DIR", r.Policy))
 	}
 	return errors.Join(errs...)
 }

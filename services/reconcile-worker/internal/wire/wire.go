@@ -13,7 +13,6 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/cortex"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/pagerduty"
-	"github.com/nthlayer/nthlayer/pkg/policy/rules"
 	"github.com/nthlayer/nthlayer/pkg/queue"
 	"github.com/nthlayer/nthlayer/pkg/reconcile"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
@@ -28,8 +27,6 @@ import (
 	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/settings"
 	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/work"
 )
-
-const policyEvery = 15 * time.Second // a company's rules are looked at again
 
 // Worker wires the service.
 func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) error {
@@ -47,15 +44,10 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	}
 	reporter := &upstream.Reporter{Process: process, Ways: to.ways, To: db, Log: s.Log}
 	s.Go("upstream reporter", reporter.Run)
-	guard, err := rules.Open(ctx, cfg.Rules.Policy, s.Log)
+	guard, err := guards(ctx, s, cfg)
 	if err != nil {
 		return err
 	}
-	s.Go("policy", func(ctx context.Context) error {
-		look := time.NewTicker(policyEvery)
-		defer look.Stop()
-		return guard.Run(ctx, look.C)
-	})
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: to.source, Target: to.target, Applier: reconcile.Live{Writer: to.target}, Links: db, Ignores: db, Guard: guard, Trail: db,
 		Settings: reconcile.Settings{

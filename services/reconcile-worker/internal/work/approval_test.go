@@ -3,6 +3,7 @@ package work_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/notice"
 	"github.com/nthlayer/nthlayer/pkg/policy"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/trail"
@@ -249,4 +251,82 @@ func TestHandle_DryRunThatNeedsApproval_SaysSo(t *testing.T) {
 	run := r.run(id)
 	require.Equal(t, store.Succeeded, run.Status)
 	require.Equal(t, "dry run: 2 members added, 1 member removed; needs approval", run.Summary)
+}
+
+// asking are the messages that ask for approvals, each with what it says now, the oldest first.
+func (r *rig) asking() (said []notice.ApprovalRequested) {
+	r.t.Helper()
+	deliveries, err := r.store.Deliveries(r.t.Context(), store.DeliveryFilter{Limit: 100})
+	require.NoError(r.t, err)
+	for _, d := range slices.Backward(deliveries) {
+		n, err := notice.Decode(d.Payload)
+		require.NoError(r.t, err)
+		if n.Approval != nil {
+			require.Equal(r.t, store.Pending, d.Status)
+			said = append(said, *n.Approval)
+		}
+	}
+	return said
+}
+
+// The message that asks for an approval says what became of that, in the transaction in which it became so.
+func TestApproval_MessageSaysWhatBecameOfIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		do      func(r *rig, id uuid.UUID, hash string)
+		outcome string
+		message string
+		votes   int
+	}{
+		"waits":    {func(*rig, uuid.UUID, string) {}, "", "", 0},
+		"approved": {func(r *rig, id uuid.UUID, hash string) { r.approve(id, hash, "bob") }, "approved", "", 1},
+		"applied":  {func(r *rig, id uuid.UUID, hash string) { r.approve(id, hash, "bob"); r.handle(id) }, "approved", "2 members added", 1},
+		"rejected": {func(r *rig, id uuid.UUID, hash string) {
+			_, err := r.store.Reject(r.t.Context(), id, hash, "bob", "dan stays", "slack")
+			require.NoError(r.t, err)
+			r.handle(id)
+		}, "rejected", "rejected by bob: dan stays", 0},
+		"canceled": {func(r *rig, id uuid.UUID, _ string) {
+			_, err := r.store.Cancel(r.t.Context(), id, "alice", "changed my mind")
+			require.NoError(r.t, err)
+			r.handle(id)
+		}, "canceled", "canceled by alice: changed my mind", 0},
+		"expired": {func(r *rig, id uuid.UUID, _ string) {
+			r.exec("UPDATE runs SET available_at = now(), awaiting_until = now() - interval '1 second'")
+			r.handle(id)
+		}, "expired", "", 0},
+		"asked again for the same plan": {func(r *rig, id uuid.UUID, hash string) {
+			r.approve(id, hash, "bob")
+			r.exec("UPDATE approvals SET votes = '[]'")
+			r.handle(id)
+			r.waits(id)
+		}, "", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startProtected(t)
+			id, hash := r.awaiting()
+			c.do(r, id, hash)
+			said := r.asking()
+			require.Len(t, said, 1)
+			require.Equal(t, []string{id.String(), hash, c.outcome}, []string{said[0].ApprovalOf, said[0].PlanHash, said[0].Outcome})
+			require.Contains(t, said[0].Message, c.message)
+			require.Len(t, said[0].Votes, c.votes)
+			require.Len(t, said[0].Changes, 3, "what it asked for still stands there")
+		})
+	}
+}
+
+func TestApproval_AnotherPlanTookItsPlace_EachMessageSaysItsOwn(t *testing.T) {
+	r := startProtected(t)
+	id, hash := r.awaiting()
+	r.pd("PUT", "eve", `{"role":"responder"}`)
+	r.approve(id, hash, "bob")
+	r.handle(id)
+	again := r.waits(id)
+	said := r.asking()
+	require.Len(t, said, 2)
+	require.Equal(t, []string{hash, "replaced", again, ""}, []string{said[0].PlanHash, said[0].Outcome, said[1].PlanHash, said[1].Outcome})
+	r.approve(id, again, "carol")
+	said = r.asking()
+	require.Equal(t, []string{"replaced", "approved"}, []string{said[0].Outcome, said[1].Outcome})
+	require.Equal(t, "carol", said[1].Votes[0].By)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/cortex"
+	"github.com/nthlayer/nthlayer/pkg/objects"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/pagerduty"
 	"github.com/nthlayer/nthlayer/pkg/policy/rules"
@@ -101,7 +102,12 @@ func startBy(t *testing.T, dir string, tune func(*work.Options)) *rig {
 	})
 	platform := pagerduty.New(pagerduty.Config{BaseURL: target, Token: config.NewSecret(token), HTTP: ways[1]})
 	quiet := slog.New(slog.NewTextHandler(t.Output(), nil))
-	guard, err := rules.Open(t.Context(), dir, quiet)
+	var bundle objects.Store
+	if dir != "" {
+		bundle, err = objects.Open(t.Context(), objects.Config{URL: dir})
+		require.NoError(t, err)
+	}
+	guard, err := rules.Open(t.Context(), bundle, quiet)
 	require.NoError(t, err)
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: cortex.New(cortex.Config{BaseURL: source, Token: config.NewSecret(token), HTTP: ways[0]}),

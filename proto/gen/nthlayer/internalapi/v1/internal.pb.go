@@ -9,6 +9,7 @@
 package internalv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	v1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -24,6 +25,199 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type IdentifySlackUserRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The workspace in which they acted.
+	TeamId        string `protobuf:"bytes,2,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentifySlackUserRequest) Reset() {
+	*x = IdentifySlackUserRequest{}
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentifySlackUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentifySlackUserRequest) ProtoMessage() {}
+
+func (x *IdentifySlackUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentifySlackUserRequest.ProtoReflect.Descriptor instead.
+func (*IdentifySlackUserRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *IdentifySlackUserRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *IdentifySlackUserRequest) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+type IdentifySlackUserResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Email         string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentifySlackUserResponse) Reset() {
+	*x = IdentifySlackUserResponse{}
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentifySlackUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentifySlackUserResponse) ProtoMessage() {}
+
+func (x *IdentifySlackUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentifySlackUserResponse.ProtoReflect.Descriptor instead.
+func (*IdentifySlackUserResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *IdentifySlackUserResponse) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+type WhisperOnSlackRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhisperOnSlackRequest) Reset() {
+	*x = WhisperOnSlackRequest{}
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhisperOnSlackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhisperOnSlackRequest) ProtoMessage() {}
+
+func (x *WhisperOnSlackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhisperOnSlackRequest.ProtoReflect.Descriptor instead.
+func (*WhisperOnSlackRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *WhisperOnSlackRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *WhisperOnSlackRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *WhisperOnSlackRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type WhisperOnSlackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhisperOnSlackResponse) Reset() {
+	*x = WhisperOnSlackResponse{}
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhisperOnSlackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhisperOnSlackResponse) ProtoMessage() {}
+
+func (x *WhisperOnSlackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhisperOnSlackResponse.ProtoReflect.Descriptor instead.
+func (*WhisperOnSlackResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{3}
+}
+
 type PreviewNoticeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// slack or email.
@@ -38,7 +232,7 @@ type PreviewNoticeRequest struct {
 
 func (x *PreviewNoticeRequest) Reset() {
 	*x = PreviewNoticeRequest{}
-	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[0]
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +244,7 @@ func (x *PreviewNoticeRequest) String() string {
 func (*PreviewNoticeRequest) ProtoMessage() {}
 
 func (x *PreviewNoticeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[0]
+	mi := &file_nthlayer_internal_v1_internal_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,7 +257,7 @@ func (x *PreviewNoticeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewNoticeRequest.ProtoReflect.Descriptor instead.
 func (*PreviewNoticeRequest) Descriptor() ([]byte, []int) {
-	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{0}
+	return file_nthlayer_internal_v1_internal_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PreviewNoticeRequest) GetMedium() string {
@@ -91,17 +285,29 @@ var File_nthlayer_internal_v1_internal_proto protoreflect.FileDescriptor
 
 const file_nthlayer_internal_v1_internal_proto_rawDesc = "" +
 	"\n" +
-	"#nthlayer/internal/v1/internal.proto\x12\x14nthlayer.internal.v1\x1a\x1cnthlayer/v1/deliveries.proto\x1a\x1bnthlayer/v1/ownership.proto\x1a\x1bnthlayer/v1/schedules.proto\x1a\x17nthlayer/v1/teams.proto\"X\n" +
+	"#nthlayer/internal/v1/internal.proto\x12\x14nthlayer.internal.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cnthlayer/v1/deliveries.proto\x1a\x1bnthlayer/v1/ownership.proto\x1a\x1bnthlayer/v1/schedules.proto\x1a\x17nthlayer/v1/teams.proto\"~\n" +
+	"\x18IdentifySlackUserRequest\x120\n" +
+	"\auser_id\x18\x01 \x01(\tB\x17\xbaH\x14r\x122\x10^[A-Z0-9]{2,32}$R\x06userId\x120\n" +
+	"\ateam_id\x18\x02 \x01(\tB\x17\xbaH\x14r\x122\x10^[A-Z0-9]{2,32}$R\x06teamId\"1\n" +
+	"\x19IdentifySlackUserResponse\x12\x14\n" +
+	"\x05email\x18\x01 \x01(\tR\x05email\"\x9a\x01\n" +
+	"\x15WhisperOnSlackRequest\x121\n" +
+	"\achannel\x18\x01 \x01(\tB\x17\xbaH\x14r\x122\x10^[A-Z0-9]{2,32}$R\achannel\x120\n" +
+	"\auser_id\x18\x02 \x01(\tB\x17\xbaH\x14r\x122\x10^[A-Z0-9]{2,32}$R\x06userId\x12\x1c\n" +
+	"\x04text\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x04text\"\x18\n" +
+	"\x16WhisperOnSlackResponse\"X\n" +
 	"\x14PreviewNoticeRequest\x12\x16\n" +
 	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload2I\n" +
 	"\x0ePlannerService\x127\n" +
-	"\x04Plan\x12\x1c.nthlayer.v1.PlanTeamRequest\x1a\x11.nthlayer.v1.Plan2\x92\x02\n" +
+	"\x04Plan\x12\x1c.nthlayer.v1.PlanTeamRequest\x1a\x11.nthlayer.v1.Plan2\xf5\x03\n" +
 	"\x0fNotifierService\x12Y\n" +
 	"\x0eListDeliveries\x12\".nthlayer.v1.ListDeliveriesRequest\x1a#.nthlayer.v1.ListDeliveriesResponse\x12K\n" +
 	"\x0eResendDelivery\x12\".nthlayer.v1.ResendDeliveryRequest\x1a\x15.nthlayer.v1.Delivery\x12W\n" +
-	"\rPreviewNotice\x12*.nthlayer.internal.v1.PreviewNoticeRequest\x1a\x1a.nthlayer.v1.NoticePreview2\xf1\x05\n" +
+	"\rPreviewNotice\x12*.nthlayer.internal.v1.PreviewNoticeRequest\x1a\x1a.nthlayer.v1.NoticePreview\x12t\n" +
+	"\x11IdentifySlackUser\x12..nthlayer.internal.v1.IdentifySlackUserRequest\x1a/.nthlayer.internal.v1.IdentifySlackUserResponse\x12k\n" +
+	"\x0eWhisperOnSlack\x12+.nthlayer.internal.v1.WhisperOnSlackRequest\x1a,.nthlayer.internal.v1.WhisperOnSlackResponse2\xf1\x05\n" +
 	"\x10SchedulerService\x12V\n" +
 	"\rListSchedules\x12!.nthlayer.v1.ListSchedulesRequest\x1a\".nthlayer.v1.ListSchedulesResponse\x12E\n" +
 	"\vGetSchedule\x12\x1f.nthlayer.v1.GetScheduleRequest\x1a\x15.nthlayer.v1.Schedule\x12K\n" +
@@ -125,60 +331,68 @@ func file_nthlayer_internal_v1_internal_proto_rawDescGZIP() []byte {
 	return file_nthlayer_internal_v1_internal_proto_rawDescData
 }
 
-var file_nthlayer_internal_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_nthlayer_internal_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_nthlayer_internal_v1_internal_proto_goTypes = []any{
-	(*PreviewNoticeRequest)(nil),       // 0: nthlayer.internal.v1.PreviewNoticeRequest
-	(*v1.PlanTeamRequest)(nil),         // 1: nthlayer.v1.PlanTeamRequest
-	(*v1.ListDeliveriesRequest)(nil),   // 2: nthlayer.v1.ListDeliveriesRequest
-	(*v1.ResendDeliveryRequest)(nil),   // 3: nthlayer.v1.ResendDeliveryRequest
-	(*v1.ListSchedulesRequest)(nil),    // 4: nthlayer.v1.ListSchedulesRequest
-	(*v1.GetScheduleRequest)(nil),      // 5: nthlayer.v1.GetScheduleRequest
-	(*v1.CreateScheduleRequest)(nil),   // 6: nthlayer.v1.CreateScheduleRequest
-	(*v1.UpdateScheduleRequest)(nil),   // 7: nthlayer.v1.UpdateScheduleRequest
-	(*v1.DeleteScheduleRequest)(nil),   // 8: nthlayer.v1.DeleteScheduleRequest
-	(*v1.TriggerScheduleRequest)(nil),  // 9: nthlayer.v1.TriggerScheduleRequest
-	(*v1.PauseScheduleRequest)(nil),    // 10: nthlayer.v1.PauseScheduleRequest
-	(*v1.ResumeScheduleRequest)(nil),   // 11: nthlayer.v1.ResumeScheduleRequest
-	(*v1.ListNextRunsRequest)(nil),     // 12: nthlayer.v1.ListNextRunsRequest
-	(*v1.Plan)(nil),                    // 13: nthlayer.v1.Plan
-	(*v1.ListDeliveriesResponse)(nil),  // 14: nthlayer.v1.ListDeliveriesResponse
-	(*v1.Delivery)(nil),                // 15: nthlayer.v1.Delivery
-	(*v1.NoticePreview)(nil),           // 16: nthlayer.v1.NoticePreview
-	(*v1.ListSchedulesResponse)(nil),   // 17: nthlayer.v1.ListSchedulesResponse
-	(*v1.Schedule)(nil),                // 18: nthlayer.v1.Schedule
-	(*v1.DeleteScheduleResponse)(nil),  // 19: nthlayer.v1.DeleteScheduleResponse
-	(*v1.TriggerScheduleResponse)(nil), // 20: nthlayer.v1.TriggerScheduleResponse
-	(*v1.ListNextRunsResponse)(nil),    // 21: nthlayer.v1.ListNextRunsResponse
+	(*IdentifySlackUserRequest)(nil),   // 0: nthlayer.internal.v1.IdentifySlackUserRequest
+	(*IdentifySlackUserResponse)(nil),  // 1: nthlayer.internal.v1.IdentifySlackUserResponse
+	(*WhisperOnSlackRequest)(nil),      // 2: nthlayer.internal.v1.WhisperOnSlackRequest
+	(*WhisperOnSlackResponse)(nil),     // 3: nthlayer.internal.v1.WhisperOnSlackResponse
+	(*PreviewNoticeRequest)(nil),       // 4: nthlayer.internal.v1.PreviewNoticeRequest
+	(*v1.PlanTeamRequest)(nil),         // 5: nthlayer.v1.PlanTeamRequest
+	(*v1.ListDeliveriesRequest)(nil),   // 6: nthlayer.v1.ListDeliveriesRequest
+	(*v1.ResendDeliveryRequest)(nil),   // 7: nthlayer.v1.ResendDeliveryRequest
+	(*v1.ListSchedulesRequest)(nil),    // 8: nthlayer.v1.ListSchedulesRequest
+	(*v1.GetScheduleRequest)(nil),      // 9: nthlayer.v1.GetScheduleRequest
+	(*v1.CreateScheduleRequest)(nil),   // 10: nthlayer.v1.CreateScheduleRequest
+	(*v1.UpdateScheduleRequest)(nil),   // 11: nthlayer.v1.UpdateScheduleRequest
+	(*v1.DeleteScheduleRequest)(nil),   // 12: nthlayer.v1.DeleteScheduleRequest
+	(*v1.TriggerScheduleRequest)(nil),  // 13: nthlayer.v1.TriggerScheduleRequest
+	(*v1.PauseScheduleRequest)(nil),    // 14: nthlayer.v1.PauseScheduleRequest
+	(*v1.ResumeScheduleRequest)(nil),   // 15: nthlayer.v1.ResumeScheduleRequest
+	(*v1.ListNextRunsRequest)(nil),     // 16: nthlayer.v1.ListNextRunsRequest
+	(*v1.Plan)(nil),                    // 17: nthlayer.v1.Plan
+	(*v1.ListDeliveriesResponse)(nil),  // 18: nthlayer.v1.ListDeliveriesResponse
+	(*v1.Delivery)(nil),                // 19: nthlayer.v1.Delivery
+	(*v1.NoticePreview)(nil),           // 20: nthlayer.v1.NoticePreview
+	(*v1.ListSchedulesResponse)(nil),   // 21: nthlayer.v1.ListSchedulesResponse
+	(*v1.Schedule)(nil),                // 22: nthlayer.v1.Schedule
+	(*v1.DeleteScheduleResponse)(nil),  // 23: nthlayer.v1.DeleteScheduleResponse
+	(*v1.TriggerScheduleResponse)(nil), // 24: nthlayer.v1.TriggerScheduleResponse
+	(*v1.ListNextRunsResponse)(nil),    // 25: nthlayer.v1.ListNextRunsResponse
 }
 var file_nthlayer_internal_v1_internal_proto_depIdxs = []int32{
-	1,  // 0: nthlayer.internal.v1.PlannerService.Plan:input_type -> nthlayer.v1.PlanTeamRequest
-	2,  // 1: nthlayer.internal.v1.NotifierService.ListDeliveries:input_type -> nthlayer.v1.ListDeliveriesRequest
-	3,  // 2: nthlayer.internal.v1.NotifierService.ResendDelivery:input_type -> nthlayer.v1.ResendDeliveryRequest
-	0,  // 3: nthlayer.internal.v1.NotifierService.PreviewNotice:input_type -> nthlayer.internal.v1.PreviewNoticeRequest
-	4,  // 4: nthlayer.internal.v1.SchedulerService.ListSchedules:input_type -> nthlayer.v1.ListSchedulesRequest
-	5,  // 5: nthlayer.internal.v1.SchedulerService.GetSchedule:input_type -> nthlayer.v1.GetScheduleRequest
-	6,  // 6: nthlayer.internal.v1.SchedulerService.CreateSchedule:input_type -> nthlayer.v1.CreateScheduleRequest
-	7,  // 7: nthlayer.internal.v1.SchedulerService.UpdateSchedule:input_type -> nthlayer.v1.UpdateScheduleRequest
-	8,  // 8: nthlayer.internal.v1.SchedulerService.DeleteSchedule:input_type -> nthlayer.v1.DeleteScheduleRequest
-	9,  // 9: nthlayer.internal.v1.SchedulerService.TriggerSchedule:input_type -> nthlayer.v1.TriggerScheduleRequest
-	10, // 10: nthlayer.internal.v1.SchedulerService.PauseSchedule:input_type -> nthlayer.v1.PauseScheduleRequest
-	11, // 11: nthlayer.internal.v1.SchedulerService.ResumeSchedule:input_type -> nthlayer.v1.ResumeScheduleRequest
-	12, // 12: nthlayer.internal.v1.SchedulerService.ListNextRuns:input_type -> nthlayer.v1.ListNextRunsRequest
-	13, // 13: nthlayer.internal.v1.PlannerService.Plan:output_type -> nthlayer.v1.Plan
-	14, // 14: nthlayer.internal.v1.NotifierService.ListDeliveries:output_type -> nthlayer.v1.ListDeliveriesResponse
-	15, // 15: nthlayer.internal.v1.NotifierService.ResendDelivery:output_type -> nthlayer.v1.Delivery
-	16, // 16: nthlayer.internal.v1.NotifierService.PreviewNotice:output_type -> nthlayer.v1.NoticePreview
-	17, // 17: nthlayer.internal.v1.SchedulerService.ListSchedules:output_type -> nthlayer.v1.ListSchedulesResponse
-	18, // 18: nthlayer.internal.v1.SchedulerService.GetSchedule:output_type -> nthlayer.v1.Schedule
-	18, // 19: nthlayer.internal.v1.SchedulerService.CreateSchedule:output_type -> nthlayer.v1.Schedule
-	18, // 20: nthlayer.internal.v1.SchedulerService.UpdateSchedule:output_type -> nthlayer.v1.Schedule
-	19, // 21: nthlayer.internal.v1.SchedulerService.DeleteSchedule:output_type -> nthlayer.v1.DeleteScheduleResponse
-	20, // 22: nthlayer.internal.v1.SchedulerService.TriggerSchedule:output_type -> nthlayer.v1.TriggerScheduleResponse
-	18, // 23: nthlayer.internal.v1.SchedulerService.PauseSchedule:output_type -> nthlayer.v1.Schedule
-	18, // 24: nthlayer.internal.v1.SchedulerService.ResumeSchedule:output_type -> nthlayer.v1.Schedule
-	21, // 25: nthlayer.internal.v1.SchedulerService.ListNextRuns:output_type -> nthlayer.v1.ListNextRunsResponse
-	13, // [13:26] is the sub-list for method output_type
-	0,  // [0:13] is the sub-list for method input_type
+	5,  // 0: nthlayer.internal.v1.PlannerService.Plan:input_type -> nthlayer.v1.PlanTeamRequest
+	6,  // 1: nthlayer.internal.v1.NotifierService.ListDeliveries:input_type -> nthlayer.v1.ListDeliveriesRequest
+	7,  // 2: nthlayer.internal.v1.NotifierService.ResendDelivery:input_type -> nthlayer.v1.ResendDeliveryRequest
+	4,  // 3: nthlayer.internal.v1.NotifierService.PreviewNotice:input_type -> nthlayer.internal.v1.PreviewNoticeRequest
+	0,  // 4: nthlayer.internal.v1.NotifierService.IdentifySlackUser:input_type -> nthlayer.internal.v1.IdentifySlackUserRequest
+	2,  // 5: nthlayer.internal.v1.NotifierService.WhisperOnSlack:input_type -> nthlayer.internal.v1.WhisperOnSlackRequest
+	8,  // 6: nthlayer.internal.v1.SchedulerService.ListSchedules:input_type -> nthlayer.v1.ListSchedulesRequest
+	9,  // 7: nthlayer.internal.v1.SchedulerService.GetSchedule:input_type -> nthlayer.v1.GetScheduleRequest
+	10, // 8: nthlayer.internal.v1.SchedulerService.CreateSchedule:input_type -> nthlayer.v1.CreateScheduleRequest
+	11, // 9: nthlayer.internal.v1.SchedulerService.UpdateSchedule:input_type -> nthlayer.v1.UpdateScheduleRequest
+	12, // 10: nthlayer.internal.v1.SchedulerService.DeleteSchedule:input_type -> nthlayer.v1.DeleteScheduleRequest
+	13, // 11: nthlayer.internal.v1.SchedulerService.TriggerSchedule:input_type -> nthlayer.v1.TriggerScheduleRequest
+	14, // 12: nthlayer.internal.v1.SchedulerService.PauseSchedule:input_type -> nthlayer.v1.PauseScheduleRequest
+	15, // 13: nthlayer.internal.v1.SchedulerService.ResumeSchedule:input_type -> nthlayer.v1.ResumeScheduleRequest
+	16, // 14: nthlayer.internal.v1.SchedulerService.ListNextRuns:input_type -> nthlayer.v1.ListNextRunsRequest
+	17, // 15: nthlayer.internal.v1.PlannerService.Plan:output_type -> nthlayer.v1.Plan
+	18, // 16: nthlayer.internal.v1.NotifierService.ListDeliveries:output_type -> nthlayer.v1.ListDeliveriesResponse
+	19, // 17: nthlayer.internal.v1.NotifierService.ResendDelivery:output_type -> nthlayer.v1.Delivery
+	20, // 18: nthlayer.internal.v1.NotifierService.PreviewNotice:output_type -> nthlayer.v1.NoticePreview
+	1,  // 19: nthlayer.internal.v1.NotifierService.IdentifySlackUser:output_type -> nthlayer.internal.v1.IdentifySlackUserResponse
+	3,  // 20: nthlayer.internal.v1.NotifierService.WhisperOnSlack:output_type -> nthlayer.internal.v1.WhisperOnSlackResponse
+	21, // 21: nthlayer.internal.v1.SchedulerService.ListSchedules:output_type -> nthlayer.v1.ListSchedulesResponse
+	22, // 22: nthlayer.internal.v1.SchedulerService.GetSchedule:output_type -> nthlayer.v1.Schedule
+	22, // 23: nthlayer.internal.v1.SchedulerService.CreateSchedule:output_type -> nthlayer.v1.Schedule
+	22, // 24: nthlayer.internal.v1.SchedulerService.UpdateSchedule:output_type -> nthlayer.v1.Schedule
+	23, // 25: nthlayer.internal.v1.SchedulerService.DeleteSchedule:output_type -> nthlayer.v1.DeleteScheduleResponse
+	24, // 26: nthlayer.internal.v1.SchedulerService.TriggerSchedule:output_type -> nthlayer.v1.TriggerScheduleResponse
+	22, // 27: nthlayer.internal.v1.SchedulerService.PauseSchedule:output_type -> nthlayer.v1.Schedule
+	22, // 28: nthlayer.internal.v1.SchedulerService.ResumeSchedule:output_type -> nthlayer.v1.Schedule
+	25, // 29: nthlayer.internal.v1.SchedulerService.ListNextRuns:output_type -> nthlayer.v1.ListNextRunsResponse
+	15, // [15:30] is the sub-list for method output_type
+	0,  // [0:15] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
@@ -195,7 +409,7 @@ func file_nthlayer_internal_v1_internal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_internal_v1_internal_proto_rawDesc), len(file_nthlayer_internal_v1_internal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -130,9 +130,11 @@ var PlannerService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	NotifierService_ListDeliveries_FullMethodName = "/nthlayer.internal.v1.NotifierService/ListDeliveries"
-	NotifierService_ResendDelivery_FullMethodName = "/nthlayer.internal.v1.NotifierService/ResendDelivery"
-	NotifierService_PreviewNotice_FullMethodName  = "/nthlayer.internal.v1.NotifierService/PreviewNotice"
+	NotifierService_ListDeliveries_FullMethodName    = "/nthlayer.internal.v1.NotifierService/ListDeliveries"
+	NotifierService_ResendDelivery_FullMethodName    = "/nthlayer.internal.v1.NotifierService/ResendDelivery"
+	NotifierService_PreviewNotice_FullMethodName     = "/nthlayer.internal.v1.NotifierService/PreviewNotice"
+	NotifierService_IdentifySlackUser_FullMethodName = "/nthlayer.internal.v1.NotifierService/IdentifySlackUser"
+	NotifierService_WhisperOnSlack_FullMethodName    = "/nthlayer.internal.v1.NotifierService/WhisperOnSlack"
 )
 
 // NotifierServiceClient is the client API for NotifierService service.
@@ -145,6 +147,11 @@ type NotifierServiceClient interface {
 	ResendDelivery(ctx context.Context, in *v1.ResendDeliveryRequest, opts ...grpc.CallOption) (*v1.Delivery, error)
 	// PreviewNotice shows a notice as it would be sent.
 	PreviewNotice(ctx context.Context, in *PreviewNoticeRequest, opts ...grpc.CallOption) (*v1.NoticePreview, error)
+	// IdentifySlackUser says whose e-mail address somebody on Slack has. It refuses those for whom nobody in this company
+	// vouches: bots, guests, people who left, people of other workspaces.
+	IdentifySlackUser(ctx context.Context, in *IdentifySlackUserRequest, opts ...grpc.CallOption) (*IdentifySlackUserResponse, error)
+	// WhisperOnSlack shows one person a text that nobody else sees.
+	WhisperOnSlack(ctx context.Context, in *WhisperOnSlackRequest, opts ...grpc.CallOption) (*WhisperOnSlackResponse, error)
 }
 
 type notifierServiceClient struct {
@@ -185,6 +192,26 @@ func (c *notifierServiceClient) PreviewNotice(ctx context.Context, in *PreviewNo
 	return out, nil
 }
 
+func (c *notifierServiceClient) IdentifySlackUser(ctx context.Context, in *IdentifySlackUserRequest, opts ...grpc.CallOption) (*IdentifySlackUserResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IdentifySlackUserResponse)
+	err := c.cc.Invoke(ctx, NotifierService_IdentifySlackUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *notifierServiceClient) WhisperOnSlack(ctx context.Context, in *WhisperOnSlackRequest, opts ...grpc.CallOption) (*WhisperOnSlackResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WhisperOnSlackResponse)
+	err := c.cc.Invoke(ctx, NotifierService_WhisperOnSlack_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NotifierServiceServer is the server API for NotifierService service.
 // All implementations must embed UnimplementedNotifierServiceServer
 // for forward compatibility.
@@ -195,6 +222,11 @@ type NotifierServiceServer interface {
 	ResendDelivery(context.Context, *v1.ResendDeliveryRequest) (*v1.Delivery, error)
 	// PreviewNotice shows a notice as it would be sent.
 	PreviewNotice(context.Context, *PreviewNoticeRequest) (*v1.NoticePreview, error)
+	// IdentifySlackUser says whose e-mail address somebody on Slack has. It refuses those for whom nobody in this company
+	// vouches: bots, guests, people who left, people of other workspaces.
+	IdentifySlackUser(context.Context, *IdentifySlackUserRequest) (*IdentifySlackUserResponse, error)
+	// WhisperOnSlack shows one person a text that nobody else sees.
+	WhisperOnSlack(context.Context, *WhisperOnSlackRequest) (*WhisperOnSlackResponse, error)
 	mustEmbedUnimplementedNotifierServiceServer()
 }
 
@@ -213,6 +245,12 @@ func (UnimplementedNotifierServiceServer) ResendDelivery(context.Context, *v1.Re
 }
 func (UnimplementedNotifierServiceServer) PreviewNotice(context.Context, *PreviewNoticeRequest) (*v1.NoticePreview, error) {
 	return nil, status.Error(codes.Unimplemented, "method PreviewNotice not implemented")
+}
+func (UnimplementedNotifierServiceServer) IdentifySlackUser(context.Context, *IdentifySlackUserRequest) (*IdentifySlackUserResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method IdentifySlackUser not implemented")
+}
+func (UnimplementedNotifierServiceServer) WhisperOnSlack(context.Context, *WhisperOnSlackRequest) (*WhisperOnSlackResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WhisperOnSlack not implemented")
 }
 func (UnimplementedNotifierServiceServer) mustEmbedUnimplementedNotifierServiceServer() {}
 func (UnimplementedNotifierServiceServer) testEmbeddedByValue()                         {}
@@ -289,6 +327,42 @@ func _NotifierService_PreviewNotice_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NotifierService_IdentifySlackUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IdentifySlackUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NotifierServiceServer).IdentifySlackUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NotifierService_IdentifySlackUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NotifierServiceServer).IdentifySlackUser(ctx, req.(*IdentifySlackUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NotifierService_WhisperOnSlack_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhisperOnSlackRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NotifierServiceServer).WhisperOnSlack(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NotifierService_WhisperOnSlack_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NotifierServiceServer).WhisperOnSlack(ctx, req.(*WhisperOnSlackRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NotifierService_ServiceDesc is the grpc.ServiceDesc for NotifierService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -307,6 +381,14 @@ var NotifierService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PreviewNotice",
 			Handler:    _NotifierService_PreviewNotice_Handler,
+		},
+		{
+			MethodName: "IdentifySlackUser",
+			Handler:    _NotifierService_IdentifySlackUser_Handler,
+		},
+		{
+			MethodName: "WhisperOnSlack",
+			Handler:    _NotifierService_WhisperOnSlack_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

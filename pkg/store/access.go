@@ -1,0 +1,283 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nthlayer/nthlayer/pkg/auth"
+	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
+	"github.com/nthlayer/nthlayer/pkg/store/internal/db"
+)
+
+// Grants reads everything that is granted now. Three round trips.
+func (s *Store) Grants(ctx context.Context) (auth.Grants, error) {
+	g := auth.Grants{Roles: map[string][]string{}, Identities: map[string]string{}}
+	bindings, err := s.q.GrantsInForce(ctx)
+	if err != nil {
+		return g, wrap(err, "read the grants")
+	}
+	for _, row := range bindings {
+		g.Bindings = append(g.Bindings, bindingFrom(row))
+	}
+	roles, err := s.q.ListRoles(ctx)
+	if err != nil {
+		return g, wrap(err, "read the roles")
+	}
+	for _, row := range roles {
+		g.Roles[row.Role] = row.Actions
+	}
+	identities, err := s.q.ListIdentities(ctx)
+	if err != nil {
+		return g, wrap(err, "read the identities")
+	}
+	for _, row := range identities {
+		g.Identities[row.EmailKey] = row.Subject
+	}
+	return g, nil
+}
+
+// NewAccessHub tells when grants have changed; see EventHub.
+func (s *Store) NewAccessHub(log *slog.Logger) *EventHub { return s.newHub("access", log) }
+
+func bindingFrom(row db.RoleBinding) auth.Binding {
+	return auth.Binding{
+		ID: row.BindingID.String(), Subject: row.Subject, Role: row.Role, TeamID: row.TeamID, Reason: row.Reason, GrantedBy: row.GrantedBy,
+		GrantedAt: row.GrantedAt, ExpiresAt: row.ExpiresAt, RevokedBy: row.RevokedBy, RevokedAt: row.RevokedAt,
+	}
+}
+
+// BindingFilter selects bindings; empty fields select all. After is the last binding of the page before.
+type BindingFilter struct {
+	After   uuid.UUID
+	Subject string
+	TeamID  string
+	Ended   bool // also those that were revoked or have expired
+	Limit   int
+}
+
+// Bindings lists bindings, newest first.
+func (s *Store) Bindings(ctx context.Context, f BindingFilter) ([]auth.Binding, error) {
+	rows, err := s.q.ListBindings(ctx, db.ListBindingsParams{
+		After: f.After, Subject: f.Subject, TeamID: f.TeamID, Ended: f.Ended, PageSize: int32(f.Limit),
+	})
+	if err != nil {
+		return nil, wrap(err, "list grants")
+	}
+	bindings := make([]auth.Binding, len(rows))
+	for i, row := range rows {
+		bindings[i] = bindingFrom(row)
+	}
+	return bindings, nil
+}
+
+// Bind gives a role. What is given already for as long stays the one binding that it is; for another time it is replaced. One
+// transaction, of which all gateways are told.
+func (s *Store) Bind(ctx context.Context, b auth.Binding) (bound auth.Binding, err error) {
+	id, err := newID()
+	if err != nil {
+		return bound, err
+	}
+	err = s.tx(ctx, "grant a role", func(q *db.Queries) error {
+		if err := q.LockBindings(ctx, db.LockBindingsParams{Subject: b.Subject, Role: b.Role, TeamID: b.TeamID}); err != nil {
+			return err
+		}
+		row, err := q.BindingInForce(ctx, db.BindingInForceParams{Subject: b.Subject, Role: b.Role, TeamID: b.TeamID})
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+		case err != nil:
+			return err
+		case sameTime(row.ExpiresAt, b.ExpiresAt):
+			bound = bindingFrom(row)
+			return nil
+		default:
+			if _, err := q.RevokeBindings(ctx, db.RevokeBindingsParams{
+				Subject: b.Subject, Role: b.Role, TeamID: b.TeamID, RevokedBy: b.GrantedBy,
+			}); err != nil {
+				return err
+			}
+		}
+		row, err = q.InsertBinding(ctx, db.InsertBindingParams{
+			BindingID: id, Subject: b.Subject, Role: b.Role, TeamID: b.TeamID, Reason: b.Reason, GrantedBy: b.GrantedBy, ExpiresAt: b.ExpiresAt,
+		})
+		if err != nil {
+			return err
+		}
+		bound = bindingFrom(row)
+		return q.TellAccess(ctx)
+	})
+	return bound, err
+}
+
+func sameTime(a, b *time.Time) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.Truncate(time.Microsecond).Equal(b.Truncate(time.Microsecond))
+}
+
+// Unbind takes a role back. Where it is not given, that is a NotFound.
+func (s *Store) Unbind(ctx context.Context, subject, role, teamID, by string) (revoked auth.Binding, err error) {
+	err = s.tx(ctx, "revoke a role", func(q *db.Queries) error {
+		rows, err := q.RevokeBindings(ctx, db.RevokeBindingsParams{Subject: subject, Role: role, TeamID: teamID, RevokedBy: by})
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return fault.New(fault.NotFound, subject+" has no such grant of "+role+"; see: nthlayer access list --subject "+subject, nil).
+				WithReason("GRANT_NOT_FOUND")
+		}
+		revoked = bindingFrom(rows[0])
+		return q.TellAccess(ctx)
+	})
+	return revoked, err
+}
+
+// CustomRole is a role of the company's own.
+type CustomRole struct {
+	Role      string
+	Actions   []string
+	ChangedBy string
+	ChangedAt time.Time
+}
+
+// CustomRoles lists them by name.
+func (s *Store) CustomRoles(ctx context.Context) ([]CustomRole, error) {
+	rows, err := s.q.ListRoles(ctx)
+	if err != nil {
+		return nil, wrap(err, "list roles")
+	}
+	roles := make([]CustomRole, len(rows))
+	for i, row := range rows {
+		roles[i] = CustomRole(row)
+	}
+	return roles, nil
+}
+
+// SetRole makes or changes a role of the company's own.
+func (s *Store) SetRole(ctx context.Context, role string, actions []string, by string) (saved CustomRole, err error) {
+	err = s.tx(ctx, "save a role", func(q *db.Queries) error {
+		row, err := q.SaveRole(ctx, db.SaveRoleParams{Role: role, Actions: actions, ChangedBy: by})
+		if err != nil {
+			return err
+		}
+		saved = CustomRole(row)
+		return q.TellAccess(ctx)
+	})
+	return saved, err
+}
+
+// DeleteRole removes a role of the company's own that nobody holds.
+func (s *Store) DeleteRole(ctx context.Context, role string) error {
+	return s.tx(ctx, "delete a role", func(q *db.Queries) error {
+		used, err := q.RoleInUse(ctx, role)
+		if err != nil {
+			return err
+		}
+		if used {
+			return fault.New(fault.Precondition, "somebody holds the role "+role+"; revoke that first", nil).WithReason("ROLE_IN_USE")
+		}
+		n, err := q.DeleteRole(ctx, role)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fault.New(fault.NotFound, "there is no role "+role+" of the company's own", nil).WithReason("ROLE_NOT_FOUND")
+		}
+		return q.TellAccess(ctx)
+	})
+}
+
+// Identity says whose an e-mail address is.
+type Identity struct {
+	Email    string // in small letters
+	Subject  string
+	LinkedBy string
+	LinkedAt time.Time
+}
+
+// Identities lists them by address.
+func (s *Store) Identities(ctx context.Context) ([]Identity, error) {
+	rows, err := s.q.ListIdentities(ctx)
+	if err != nil {
+		return nil, wrap(err, "list identities")
+	}
+	identities := make([]Identity, len(rows))
+	for i, row := range rows {
+		identities[i] = Identity{Email: row.EmailKey, Subject: row.Subject, LinkedBy: row.LinkedBy, LinkedAt: row.LinkedAt}
+	}
+	return identities, nil
+}
+
+// LinkIdentity says whose an address is.
+func (s *Store) LinkIdentity(ctx context.Context, email, subject, by string) (linked Identity, err error) {
+	err = s.tx(ctx, "link an identity", func(q *db.Queries) error {
+		row, err := q.SaveIdentity(ctx, db.SaveIdentityParams{EmailKey: strings.ToLower(email), Subject: subject, LinkedBy: by})
+		if err != nil {
+			return err
+		}
+		linked = Identity{Email: row.EmailKey, Subject: row.Subject, LinkedBy: row.LinkedBy, LinkedAt: row.LinkedAt}
+		return q.TellAccess(ctx)
+	})
+	return linked, err
+}
+
+// UnlinkIdentity takes that back.
+func (s *Store) UnlinkIdentity(ctx context.Context, email string) error {
+	return s.tx(ctx, "unlink an identity", func(q *db.Queries) error {
+		n, err := q.DeleteIdentity(ctx, strings.ToLower(email))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fault.New(fault.NotFound, "the address "+email+" is linked to nobody", nil).WithReason("IDENTITY_NOT_FOUND")
+		}
+		return q.TellAccess(ctx)
+	})
+}
+
+// Directory tells an auth.Authorizer what it has to know of teams. Roles says which of the source's words mean a manager.
+type Directory struct {
+	Store *Store
+	Roles ownership.RoleMap
+}
+
+// TeamOf tells which team something is about: see auth.Teams.
+func (d Directory) TeamOf(ctx context.Context, r auth.Resource) (string, error) {
+	find, ok := map[string]func(context.Context, uuid.UUID) (string, error){
+		"job_id": d.Store.q.TeamOfRun, "letter_id": d.Store.q.TeamOfLetter, "finding_id": d.Store.q.TeamOfFinding,
+	}[r.Field]
+	id, err := uuid.Parse(r.ID)
+	if !ok || err != nil {
+		return "", nil
+	}
+	team, err := find(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return team, wrap(err, "find the team")
+}
+
+// ManagedBy lists the teams of which one of these addresses is declared a manager.
+func (d Directory) ManagedBy(ctx context.Context, emails []string) ([]string, error) {
+	rows, err := d.Store.q.MembersNamed(ctx, emails)
+	if err != nil {
+		return nil, wrap(err, "find the teams that somebody manages")
+	}
+	var teams []string
+	for _, row := range rows {
+		var roles []string
+		if len(row.Roles) > 0 {
+			if err := decode(row.Roles, &roles); err != nil {
+				return nil, err
+			}
+		}
+		if d.Roles.Of(roles) == ownership.Manager {
+			teams = append(teams, row.TeamID)
+		}
+	}
+	return teams, nil
+}
