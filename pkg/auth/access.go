@@ -62,8 +62,9 @@ type Decision struct {
 type Teams interface {
 	// TeamOf tells which team a run, a dead letter or a finding is about; empty: none, or there is no such thing.
 	TeamOf(ctx context.Context, r Resource) (teamID string, err error)
-	// ManagedBy lists the teams of which the source declares one of these addresses as a manager.
-	ManagedBy(ctx context.Context, emails []string) (teamIDs []string, err error)
+	// ManagedBy lists the teams of which the source declares one of these addresses as a manager: of all or, where one is
+	// named, whether it is that one.
+	ManagedBy(ctx context.Context, emails []string, teamID string) (teamIDs []string, err error)
 }
 
 // Authorizer decides who may do what. It is safe for concurrent use.
@@ -156,7 +157,7 @@ func (a *Authorizer) Authorize(ctx context.Context, p Principal, action string, 
 		}
 	}
 	if slices.Contains(managing, action) {
-		managed, err := a.managed(ctx, k, p)
+		managed, err := a.managed(ctx, k, p, team)
 		if err != nil {
 			return Decision{}, err
 		}
@@ -199,7 +200,7 @@ func (a *Authorizer) some(ctx context.Context, k *known, p Principal, action str
 		}
 	}
 	if slices.Contains(managing, action) {
-		managed, err := a.managed(ctx, k, p)
+		managed, err := a.managed(ctx, k, p, "")
 		if err != nil {
 			return Decision{}, err
 		}
@@ -213,13 +214,13 @@ func (a *Authorizer) some(ctx context.Context, k *known, p Principal, action str
 	return Decision{Why: fmt.Sprintf("on %d of the teams", len(teams)), Visible: Visible{Teams: teams}}, nil
 }
 
-// managed are the teams whose manager the principal is.
-func (a *Authorizer) managed(ctx context.Context, k *known, p Principal) ([]string, error) {
+// managed are the teams whose manager the principal is; where one is named, at most that one.
+func (a *Authorizer) managed(ctx context.Context, k *known, p Principal, teamID string) ([]string, error) {
 	emails := k.addresses(p)
 	if len(emails) == 0 || a.teams == nil {
 		return nil, nil
 	}
-	return a.teams.ManagedBy(ctx, emails)
+	return a.teams.ManagedBy(ctx, emails, teamID)
 }
 
 // addresses are those that are known to be the principal's.
@@ -259,7 +260,11 @@ func (a *Authorizer) RolesOn(ctx context.Context, p Principal, teamID string) ([
 			roles = append(roles, including(b.Role)...)
 		}
 	}
-	managed, err := a.managed(ctx, k, p)
+	if teamID == "" { // nobody manages everything
+		slices.Sort(roles)
+		return slices.Compact(roles), nil
+	}
+	managed, err := a.managed(ctx, k, p, teamID)
 	if err != nil {
 		return nil, err
 	}

@@ -103,10 +103,14 @@ func (d *teams) TeamOf(_ context.Context, r auth.Resource) (string, error) {
 	return d.jobs[r.ID], nil
 }
 
-func (d *teams) ManagedBy(_ context.Context, emails []string) (found []string, _ error) {
+func (d *teams) ManagedBy(_ context.Context, emails []string, teamID string) (found []string, _ error) {
 	d.asked++
 	for _, email := range emails {
-		found = append(found, d.managers[email]...)
+		for _, team := range d.managers[email] {
+			if teamID == "" || team == teamID {
+				found = append(found, team)
+			}
+		}
 	}
 	return found, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,14 +27,14 @@ func (s *Store) Grants(ctx context.Context) (auth.Grants, error) {
 	for _, row := range bindings {
 		g.Bindings = append(g.Bindings, bindingFrom(row))
 	}
-	roles, err := s.q.ListRoles(ctx)
+	roles, err := s.q.ListRoles(ctx, false)
 	if err != nil {
 		return g, wrap(err, "read the roles")
 	}
 	for _, row := range roles {
 		g.Roles[row.Role] = row.Actions
 	}
-	identities, err := s.q.ListIdentities(ctx)
+	identities, err := s.q.ListIdentities(ctx, false)
 	if err != nil {
 		return g, wrap(err, "read the identities")
 	}
@@ -85,7 +86,7 @@ func (s *Store) Bind(ctx context.Context, b auth.Binding) (bound auth.Binding, e
 		return bound, err
 	}
 	err = s.tx(ctx, "grant a role", func(q *db.Queries) error {
-		if err := q.LockBindings(ctx, db.LockBindingsParams{Subject: b.Subject, Role: b.Role, TeamID: b.TeamID}); err != nil {
+		if err := q.LockAccess(ctx); err != nil {
 			return err
 		}
 		row, err := q.BindingInForce(ctx, db.BindingInForceParams{Subject: b.Subject, Role: b.Role, TeamID: b.TeamID})
@@ -136,43 +137,71 @@ func (s *Store) Unbind(ctx context.Context, subject, role, teamID, by string) (r
 	return revoked, err
 }
 
-// CustomRole is a role of the company's own.
+// CustomRole is a role of the company's own, as it is or was.
 type CustomRole struct {
 	Role      string
 	Actions   []string
 	ChangedBy string
 	ChangedAt time.Time
+	EndedBy   string // who changed or deleted it; empty: it counts
+	EndedAt   *time.Time
 }
 
-// CustomRoles lists them by name.
-func (s *Store) CustomRoles(ctx context.Context) ([]CustomRole, error) {
-	rows, err := s.q.ListRoles(ctx)
+func roleFrom(row db.CustomRole) CustomRole {
+	return CustomRole{
+		Role: row.Role, Actions: row.Actions, ChangedBy: row.ChangedBy, ChangedAt: row.ChangedAt, EndedBy: row.EndedBy, EndedAt: row.EndedAt,
+	}
+}
+
+// CustomRoles lists them by name; with those that have ended, the newest of a name first.
+func (s *Store) CustomRoles(ctx context.Context, ended bool) ([]CustomRole, error) {
+	rows, err := s.q.ListRoles(ctx, ended)
 	if err != nil {
 		return nil, wrap(err, "list roles")
 	}
 	roles := make([]CustomRole, len(rows))
 	for i, row := range rows {
-		roles[i] = CustomRole(row)
+		roles[i] = roleFrom(row)
 	}
 	return roles, nil
 }
 
-// SetRole makes or changes a role of the company's own.
+// SetRole makes or changes a role of the company's own. One transaction, of which all gateways are told.
 func (s *Store) SetRole(ctx context.Context, role string, actions []string, by string) (saved CustomRole, err error) {
+	id, err := newID()
+	if err != nil {
+		return saved, err
+	}
 	err = s.tx(ctx, "save a role", func(q *db.Queries) error {
-		row, err := q.SaveRole(ctx, db.SaveRoleParams{Role: role, Actions: actions, ChangedBy: by})
-		if err != nil {
+		if err := q.LockAccess(ctx); err != nil {
 			return err
 		}
-		saved = CustomRole(row)
+		row, err := q.RoleInForce(ctx, role)
+		switch {
+		case err == nil && slices.Equal(row.Actions, actions):
+			saved = roleFrom(row)
+			return nil
+		case err != nil && !errors.Is(err, pgx.ErrNoRows):
+			return err
+		}
+		if _, err := q.EndRole(ctx, db.EndRoleParams{Role: role, EndedBy: by}); err != nil {
+			return err
+		}
+		if row, err = q.InsertRole(ctx, db.InsertRoleParams{VersionID: id, Role: role, Actions: actions, ChangedBy: by}); err != nil {
+			return err
+		}
+		saved = roleFrom(row)
 		return q.TellAccess(ctx)
 	})
 	return saved, err
 }
 
-// DeleteRole removes a role of the company's own that nobody holds.
-func (s *Store) DeleteRole(ctx context.Context, role string) error {
+// DeleteRole ends a role of the company's own that nobody holds.
+func (s *Store) DeleteRole(ctx context.Context, role, by string) error {
 	return s.tx(ctx, "delete a role", func(q *db.Queries) error {
+		if err := q.LockAccess(ctx); err != nil {
+			return err
+		}
 		used, err := q.RoleInUse(ctx, role)
 		if err != nil {
 			return err
@@ -180,7 +209,7 @@ func (s *Store) DeleteRole(ctx context.Context, role string) error {
 		if used {
 			return fault.New(fault.Precondition, "somebody holds the role "+role+"; revoke that first", nil).WithReason("ROLE_IN_USE")
 		}
-		n, err := q.DeleteRole(ctx, role)
+		n, err := q.EndRole(ctx, db.EndRoleParams{Role: role, EndedBy: by})
 		if err != nil {
 			return err
 		}
@@ -191,44 +220,73 @@ func (s *Store) DeleteRole(ctx context.Context, role string) error {
 	})
 }
 
-// Identity says whose an e-mail address is.
+// Identity says whose an e-mail address is, or was.
 type Identity struct {
 	Email    string // in small letters
 	Subject  string
 	LinkedBy string
 	LinkedAt time.Time
+	EndedBy  string // who replaced it or took it back; empty: it counts
+	EndedAt  *time.Time
 }
 
-// Identities lists them by address.
-func (s *Store) Identities(ctx context.Context) ([]Identity, error) {
-	rows, err := s.q.ListIdentities(ctx)
+func identityFrom(row db.Identity) Identity {
+	return Identity{
+		Email: row.EmailKey, Subject: row.Subject, LinkedBy: row.LinkedBy, LinkedAt: row.LinkedAt, EndedBy: row.EndedBy, EndedAt: row.EndedAt,
+	}
+}
+
+// Identities lists them by address; with those that have ended, the newest of an address first.
+func (s *Store) Identities(ctx context.Context, ended bool) ([]Identity, error) {
+	rows, err := s.q.ListIdentities(ctx, ended)
 	if err != nil {
 		return nil, wrap(err, "list identities")
 	}
 	identities := make([]Identity, len(rows))
 	for i, row := range rows {
-		identities[i] = Identity{Email: row.EmailKey, Subject: row.Subject, LinkedBy: row.LinkedBy, LinkedAt: row.LinkedAt}
+		identities[i] = identityFrom(row)
 	}
 	return identities, nil
 }
 
-// LinkIdentity says whose an address is.
+// LinkIdentity says whose an address is. One transaction, of which all gateways are told.
 func (s *Store) LinkIdentity(ctx context.Context, email, subject, by string) (linked Identity, err error) {
+	id, err := newID()
+	if err != nil {
+		return linked, err
+	}
+	email = strings.ToLower(email)
 	err = s.tx(ctx, "link an identity", func(q *db.Queries) error {
-		row, err := q.SaveIdentity(ctx, db.SaveIdentityParams{EmailKey: strings.ToLower(email), Subject: subject, LinkedBy: by})
-		if err != nil {
+		if err := q.LockAccess(ctx); err != nil {
 			return err
 		}
-		linked = Identity{Email: row.EmailKey, Subject: row.Subject, LinkedBy: row.LinkedBy, LinkedAt: row.LinkedAt}
+		row, err := q.IdentityInForce(ctx, email)
+		switch {
+		case err == nil && row.Subject == subject:
+			linked = identityFrom(row)
+			return nil
+		case err != nil && !errors.Is(err, pgx.ErrNoRows):
+			return err
+		}
+		if _, err := q.EndIdentity(ctx, db.EndIdentityParams{EmailKey: email, EndedBy: by}); err != nil {
+			return err
+		}
+		if row, err = q.InsertIdentity(ctx, db.InsertIdentityParams{LinkID: id, EmailKey: email, Subject: subject, LinkedBy: by}); err != nil {
+			return err
+		}
+		linked = identityFrom(row)
 		return q.TellAccess(ctx)
 	})
 	return linked, err
 }
 
 // UnlinkIdentity takes that back.
-func (s *Store) UnlinkIdentity(ctx context.Context, email string) error {
+func (s *Store) UnlinkIdentity(ctx context.Context, email, by string) error {
 	return s.tx(ctx, "unlink an identity", func(q *db.Queries) error {
-		n, err := q.DeleteIdentity(ctx, strings.ToLower(email))
+		if err := q.LockAccess(ctx); err != nil {
+			return err
+		}
+		n, err := q.EndIdentity(ctx, db.EndIdentityParams{EmailKey: strings.ToLower(email), EndedBy: by})
 		if err != nil {
 			return err
 		}
@@ -252,7 +310,7 @@ func (d Directory) TeamOf(ctx context.Context, r auth.Resource) (string, error) 
 	}[r.Field]
 	id, err := uuid.Parse(r.ID)
 	if !ok || err != nil {
-		return "", nil
+		return "", nil //nolint:nilerr // there is nothing with such an id
 	}
 	team, err := find(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -261,9 +319,9 @@ func (d Directory) TeamOf(ctx context.Context, r auth.Resource) (string, error) 
 	return team, wrap(err, "find the team")
 }
 
-// ManagedBy lists the teams of which one of these addresses is declared a manager.
-func (d Directory) ManagedBy(ctx context.Context, emails []string) ([]string, error) {
-	rows, err := d.Store.q.MembersNamed(ctx, emails)
+// ManagedBy lists the teams of which one of these addresses is declared a manager: see auth.Teams.
+func (d Directory) ManagedBy(ctx context.Context, emails []string, teamID string) ([]string, error) {
+	rows, err := d.Store.q.MembersNamed(ctx, db.MembersNamedParams{Emails: emails, TeamID: teamID})
 	if err != nil {
 		return nil, wrap(err, "find the teams that somebody manages")
 	}

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -13,6 +15,7 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/store"
 	"github.com/nthlayer/nthlayer/pkg/testkit"
+	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
 // withSchema is a database on which a statement changed the record of its versions.
@@ -97,6 +100,55 @@ func TestMigrate_FromTheVersionBeforeAudits_KeepsWhatIsThere(t *testing.T) {
 	require.Equal(t, []string{"open team-2 team_vanished team:team-2"}, w.findings(t), "an old link is a link")
 	require.Equal(t, ownership.InSync, w.status(t, "team-1"))
 	accept(t, s, "team-3") // and runs go on
+}
+
+// The trail is put into parts with all that is in it; who appends as the program before did goes on to do so.
+func TestMigrate_TrailIntoParts_ChainStays(t *testing.T) {
+	url := testkit.Postgres(t)
+	direct, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer direct.Close(t.Context())
+	exec(t, direct, "DROP SCHEMA public CASCADE")
+	exec(t, direct, "CREATE SCHEMA public")
+	old := stdlib.OpenDB(*direct.Config())
+	defer old.Close()
+	provider, err := goose.NewProvider(goose.DialectPostgres, old, store.Migrations())
+	require.NoError(t, err)
+	_, err = provider.UpTo(t.Context(), 6)
+	require.NoError(t, err)
+	var head trail.Head
+	appended := func(n int) {
+		for range n {
+			job := uuid.New()
+			e, next, err := head.Append(trail.Finding{JobID: job.String(), ChangeID: "c", TeamID: "payments", Outcome: trail.Applied, RecordedAt: time.Now()})
+			require.NoError(t, err)
+			_, err = direct.Exec(t.Context(), `INSERT INTO findings (seq, job_id, change_id, team_id, outcome, recorded_at, content, prev_hash, hash)
+				VALUES ($1, $2, 'c', 'payments', 'applied', $3, $4, $5, $6)`, e.Seq, job, e.RecordedAt, e.Content, e.PrevHash, e.Hash)
+			require.NoError(t, err)
+			_, err = direct.Exec(t.Context(), "UPDATE trail_head SET seq = $1, hash = $2", next.Seq, next.Hash)
+			require.NoError(t, err)
+			head = next
+		}
+	}
+	appended(30)
+	_, err = store.Migrate(t.Context(), config.NewSecret(url))
+	require.NoError(t, err)
+	appended(30)
+	s, err := store.Open(t.Context(), config.NewSecret(url), store.Options{})
+	require.NoError(t, err)
+	defer s.Close()
+	entries, err := s.Findings(t.Context(), store.FindingFilter{Limit: 100})
+	require.NoError(t, err)
+	var v trail.Verifier
+	for _, e := range entries {
+		require.NoError(t, v.Next(e))
+	}
+	require.NoError(t, v.Close(head))
+	require.EqualValues(t, 60, head.Seq)
+	for _, statement := range []string{"UPDATE findings SET outcome = 'failed' WHERE seq = 3", "DELETE FROM findings WHERE seq = 45", "DELETE FROM findings_1"} {
+		_, err = direct.Exec(t.Context(), statement)
+		require.ErrorContains(t, err, "append-only", statement)
+	}
 }
 
 func TestMigrate_BadURL_SaysSoWithoutIt(t *testing.T) {

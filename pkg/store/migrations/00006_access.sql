@@ -17,18 +17,30 @@ CREATE TABLE role_bindings (
 );
 CREATE INDEX role_bindings_in_force ON role_bindings (subject, role, team_id) WHERE revoked_at IS NULL;
 
--- Roles of a company's own: a name for some actions.
+-- Roles of a company's own: a name for some actions. One that is changed or deleted stays, as ended: it says what could be done
+-- then, and who changed it.
 CREATE TABLE custom_roles (
-    role       text        PRIMARY KEY,
+    version_id uuid        PRIMARY KEY,
+    role       text        NOT NULL,
     actions    text[]      NOT NULL,
     changed_by text        NOT NULL,
-    changed_at timestamptz NOT NULL DEFAULT now()
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    ended_by   text        NOT NULL DEFAULT '',
+    ended_at   timestamptz,
+    CHECK ((ended_at IS NULL) = (ended_by = ''))
 );
+CREATE UNIQUE INDEX custom_roles_in_force ON custom_roles (role) WHERE ended_at IS NULL;
 
--- Whose e-mail address is whose: the subject of their token. email_key is the address in small letters.
+-- Whose e-mail address is whose: the subject of their token. email_key is the address in small letters. A link that was replaced
+-- or taken back stays, as ended.
 CREATE TABLE identities (
-    email_key text        PRIMARY KEY,
+    link_id   uuid        PRIMARY KEY,
+    email_key text        NOT NULL,
     subject   text        NOT NULL,
     linked_by text        NOT NULL,
-    linked_at timestamptz NOT NULL DEFAULT now()
+    linked_at timestamptz NOT NULL DEFAULT now(),
+    ended_by  text        NOT NULL DEFAULT '',
+    ended_at  timestamptz,
+    CHECK ((ended_at IS NULL) = (ended_by = ''))
 );
+CREATE UNIQUE INDEX identities_in_force ON identities (email_key) WHERE ended_at IS NULL;

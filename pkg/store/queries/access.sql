@@ -11,9 +11,9 @@ WHERE (@after::uuid = '00000000-0000-0000-0000-000000000000' OR binding_id < @af
 ORDER BY binding_id DESC
 LIMIT @page_size;
 
--- name: LockBindings :exec
--- Whoever grants the same thing at the same time waits.
-SELECT pg_advisory_xact_lock(hashtextextended(@subject::text || ' ' || @role::text || ' ' || @team_id::text, 0));
+-- name: LockAccess :exec
+-- Changes of what is granted are rare: whoever makes one waits for whoever is making another.
+SELECT pg_advisory_xact_lock(hashtextextended('access', 0));
 
 -- name: BindingInForce :one
 SELECT * FROM role_bindings
@@ -32,29 +32,31 @@ WHERE subject = @subject AND role = @role AND team_id = @team_id AND revoked_at 
 RETURNING *;
 
 -- name: ListRoles :many
-SELECT * FROM custom_roles ORDER BY role;
+SELECT * FROM custom_roles WHERE @ended::boolean OR ended_at IS NULL ORDER BY role, version_id DESC;
 
--- name: SaveRole :one
-INSERT INTO custom_roles (role, actions, changed_by) VALUES (@role, @actions::text[], @changed_by)
-ON CONFLICT (role) DO UPDATE SET actions = excluded.actions, changed_by = excluded.changed_by, changed_at = now()
-RETURNING *;
+-- name: RoleInForce :one
+SELECT * FROM custom_roles WHERE role = @role AND ended_at IS NULL;
 
--- name: DeleteRole :execrows
-DELETE FROM custom_roles WHERE role = @role;
+-- name: InsertRole :one
+INSERT INTO custom_roles (version_id, role, actions, changed_by) VALUES (@version_id, @role, @actions::text[], @changed_by) RETURNING *;
+
+-- name: EndRole :execrows
+UPDATE custom_roles SET ended_at = now(), ended_by = @ended_by WHERE role = @role AND ended_at IS NULL;
 
 -- name: RoleInUse :one
 SELECT EXISTS (SELECT FROM role_bindings WHERE role = @role AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()));
 
 -- name: ListIdentities :many
-SELECT * FROM identities ORDER BY email_key;
+SELECT * FROM identities WHERE @ended::boolean OR ended_at IS NULL ORDER BY email_key, link_id DESC;
 
--- name: SaveIdentity :one
-INSERT INTO identities (email_key, subject, linked_by) VALUES (@email_key, @subject, @linked_by)
-ON CONFLICT (email_key) DO UPDATE SET subject = excluded.subject, linked_by = excluded.linked_by, linked_at = now()
-RETURNING *;
+-- name: IdentityInForce :one
+SELECT * FROM identities WHERE email_key = @email_key AND ended_at IS NULL;
 
--- name: DeleteIdentity :execrows
-DELETE FROM identities WHERE email_key = @email_key;
+-- name: InsertIdentity :one
+INSERT INTO identities (link_id, email_key, subject, linked_by) VALUES (@link_id, @email_key, @subject, @linked_by) RETURNING *;
+
+-- name: EndIdentity :execrows
+UPDATE identities SET ended_at = now(), ended_by = @ended_by WHERE email_key = @email_key AND ended_at IS NULL;
 
 -- name: TellAccess :exec
 SELECT pg_notify('access', '00000000-0000-0000-0000-000000000000');
@@ -69,7 +71,7 @@ SELECT team_id FROM dead_letters WHERE letter_id = @letter_id;
 SELECT team_id FROM audit_findings WHERE finding_id = @finding_id;
 
 -- name: MembersNamed :many
--- The declared members with these addresses, in any team that is not archived.
+-- The declared members with these addresses, in one team or in any, that is not archived.
 SELECT teams.team_id, (member->'roles')::jsonb AS roles
 FROM teams, jsonb_array_elements(teams.members) AS member
-WHERE NOT teams.archived AND lower(member->>'email') = any(@emails::text[]);
+WHERE NOT teams.archived AND (@team_id::text = '' OR teams.team_id = @team_id) AND lower(member->>'email') = any(@emails::text[]);

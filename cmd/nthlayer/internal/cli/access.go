@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,30 +10,31 @@ import (
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/connection"
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/output"
+	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/client"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
 func (a *app) access() *cobra.Command {
-	return group("access", "Who may do what: check, list, give and take roles",
+	cmd := group("access", "Show who may do what, and give and take roles",
 		a.accessCheck(), a.accessList(), a.accessGrant(), a.accessRevoke(),
-		group("role", "Roles and their actions", a.accessRoleList(), a.accessRoleSet(), a.accessRoleDelete()),
-		group("identity", "Whose e-mail address is whose: for Slack, and for the managers of teams",
-			a.accessIdentityList(), a.accessIdentityLink(), a.accessIdentityUnlink()))
+		group("role", "The roles, and those of your own", a.roleList(), a.roleSet(), a.roleDelete()),
+		group("identity", "Whose e-mail address is whose", a.identityList(), a.identityLink(), a.identityUnlink()))
+	cmd.Long = `What somebody may do comes from their token and from the roles that they were given here, everywhere or on one team.
+The managers of a team, as the source declares them, may have it synced. Everything else is refused.`
+	return cmd
 }
 
 func (a *app) accessCheck() *cobra.Command {
 	req := &nthlayerv1.CheckAccessRequest{}
 	cmd := &cobra.Command{
 		Use:   "check ACTION",
-		Short: "Say whether somebody may take an action, and why",
-		Long: `Say whether you may take an action, and why. With --subject, whether somebody else may: by what is bound to them here, for
-what their token grants is not known.
-
-Exit code 0: yes. 2: no. 1: an error.`,
-		Example: `  nthlayer access check teams.reconcile --team sig-storage
-  nthlayer access check runs.approve --subject bob`,
-		Args: one("the action, such as teams.reconcile"),
+		Short: "Say whether somebody may do something, and why",
+		Long: `Say whether somebody may do something, and why. Everybody may ask about themselves. For --subject, which is for admins,
+what was given here counts, and not what their token grants: nobody has seen it. The exit code is 2 where they may not.`,
+		Example: `  nthlayer access check teams.reconcile --team payments
+  nthlayer access check runs.approve --subject ann`,
+		Args: one("an action"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Action = args[0]
 			return a.withAPI(func(api *client.Client) error {
@@ -41,7 +43,7 @@ Exit code 0: yes. 2: no. 1: an error.`,
 					return err
 				}
 				if a.forPeople() {
-					err = output.ShowAccess(a.Out, answer)
+					err = output.ShowAccessCheck(a.Out, answer)
 				} else {
 					err = output.Encode(a.Out, output.Format(a.format), answer)
 				}
@@ -52,8 +54,8 @@ Exit code 0: yes. 2: no. 1: an error.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&req.TeamId, "team", "", "on this team; otherwise on everything")
-	cmd.Flags().StringVar(&req.Subject, "subject", "", "somebody else: the subject of their token")
+	cmd.Flags().StringVar(&req.TeamId, "team", "", "on this team (default: on everything)")
+	cmd.Flags().StringVar(&req.Subject, "subject", "", "who, by the subject of their token (default: yourself)")
 	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
 	a.outputFlag(cmd)
 	return cmd
@@ -66,8 +68,8 @@ func (a *app) accessList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List the roles that were given, newest first",
-		Example: `  nthlayer access list
-  nthlayer access list --subject bob --ended`,
+		Example: `  nthlayer access list --team payments
+  nthlayer access list --subject ann --all    also what was revoked or has expired`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
@@ -90,9 +92,9 @@ func (a *app) accessList() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&req.TeamId, "team", "", "only those on this team")
-	cmd.Flags().StringVar(&req.Subject, "subject", "", "only those of this principal")
-	cmd.Flags().BoolVar(&req.Ended, "ended", false, "also those that were revoked or have expired")
+	cmd.Flags().StringVar(&req.Subject, "subject", "", "only roles of this principal")
+	cmd.Flags().StringVar(&req.TeamId, "team", "", "only roles on this team")
+	cmd.Flags().BoolVar(&req.Ended, "all", false, "also roles that were revoked or have expired")
 	limitFlag(cmd, &limit, 50)
 	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
 	a.outputFlag(cmd)
@@ -102,17 +104,27 @@ func (a *app) accessList() *cobra.Command {
 func (a *app) accessGrant() *cobra.Command {
 	req := &nthlayerv1.GrantRoleRequest{}
 	var within time.Duration
+	var until string
 	cmd := &cobra.Command{
 		Use:   "grant SUBJECT ROLE",
-		Short: "Give somebody a role, on everything or on one team",
-		Long: `Give somebody a role: viewer, operator, approver, admin, a role of the company's own, or a single action. It counts on
-everything, or with --team on one team, on top of what their token grants. Nobody gives what they do not hold themselves.`,
-		Example: `  nthlayer access grant bob approver --reason "SRE lead"
-  nthlayer access grant ann operator --team sig-storage --for 2w --reason "stands in for dan"`,
-		Args: cobra.ExactArgs(2),
+		Short: "Give somebody a role, everywhere or on one team",
+		Long: `Give somebody a role, everywhere or on one team. ROLE is viewer, operator, approver, admin, one of your own, or a single
+action such as teams.reconcile. SUBJECT is the subject of their token. What is given already stays as it is; with another end it is
+replaced. Nobody gives what they do not hold everywhere themselves.`,
+		Example: `  nthlayer access grant ann operator --team payments --reason "on call for payments"
+  nthlayer access grant ci teams.reconcile --reason "deploy pipeline" --until 2026-12-31`,
+		Args:              two("a subject and a role"),
+		ValidArgsFunction: completeSecond(roleNames()),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Subject, req.Role = args[0], args[1]
-			if within > 0 {
+			switch {
+			case until != "":
+				end, err := parseTime(until)
+				if err != nil {
+					return fmt.Errorf("--until: %w", err)
+				}
+				req.ExpiresAt = timestamppb.New(end)
+			case within != 0:
 				req.ExpiresAt = timestamppb.New(a.Now().Add(within))
 			}
 			return a.withAPI(func(api *client.Client) error {
@@ -120,15 +132,16 @@ everything, or with --team on one team, on top of what their token grants. Nobod
 				if err != nil {
 					return err
 				}
-				return a.showGrant(grant, "granted")
+				return a.showGrant(grant)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&req.TeamId, "team", "", "on this team alone")
+	a.onTeam(cmd, &req.TeamId, "only on this team (default: everywhere)")
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for those who look at it later (required)")
-	spanFlag(cmd, &within, "for", "how long, such as 2w; otherwise until it is revoked")
+	spanFlag(cmd, &within, "for", "how long, such as 12h or 30d (default: until it is revoked)")
+	cmd.Flags().StringVar(&until, "until", "", "until when: a `day` with its end, or a time")
 	must(cmd.MarkFlagRequired("reason"))
-	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
+	cmd.MarkFlagsMutuallyExclusive("for", "until")
 	a.outputFlag(cmd)
 	return cmd
 }
@@ -136,10 +149,13 @@ everything, or with --team on one team, on top of what their token grants. Nobod
 func (a *app) accessRevoke() *cobra.Command {
 	req := &nthlayerv1.RevokeRoleRequest{}
 	cmd := &cobra.Command{
-		Use:     "revoke SUBJECT ROLE",
-		Short:   "Take a role back; it counts no more at once",
-		Example: "  nthlayer access revoke ann operator --team sig-storage",
-		Args:    cobra.ExactArgs(2),
+		Use:   "revoke SUBJECT ROLE",
+		Short: "Take a role back",
+		Long: `Take a role back that was given everywhere or, with --team, on one team. It counts no more at once, and stays in the list
+as revoked. What a token grants is taken back at its issuer.`,
+		Example:           "  nthlayer access revoke ann operator --team payments",
+		Args:              two("a subject and a role"),
+		ValidArgsFunction: completeSecond(roleNames()),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Subject, req.Role = args[0], args[1]
 			return a.withAPI(func(api *client.Client) error {
@@ -147,61 +163,66 @@ func (a *app) accessRevoke() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.showGrant(grant, "revoked")
+				return a.showGrant(grant)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&req.TeamId, "team", "", "the role on this team; otherwise the one on everything")
-	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
+	a.onTeam(cmd, &req.TeamId, "the team that it was given on (default: everywhere)")
 	a.outputFlag(cmd)
 	return cmd
 }
 
-func (a *app) showGrant(g *nthlayerv1.Grant, what string) error {
-	if !a.forPeople() {
-		return output.Encode(a.Out, output.Format(a.format), g)
-	}
-	return output.ShowGrant(a.Out, g, what)
-}
-
-func (a *app) accessRoleList() *cobra.Command {
+func (a *app) roleList() *cobra.Command {
+	req := &nthlayerv1.ListRolesRequest{}
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the roles with their actions",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the roles with their actions",
+		Example: "  nthlayer access role list -o json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				answer, err := api.Access.ListRoles(cmd.Context(), &nthlayerv1.ListRolesRequest{})
+				roles, err := api.Access.ListRoles(cmd.Context(), req)
 				if err != nil {
 					return err
 				}
 				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), answer)
+					return output.Encode(a.Out, output.Format(a.format), roles)
 				}
-				return output.ShowRoles(a.Out, answer.GetRoles())
+				return output.ShowRoles(a.Out, a.Now(), roles.GetRoles())
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&req.Ended, "all", false, "also your own as they were before they were changed or deleted")
 	a.outputFlag(cmd)
 	return cmd
 }
 
-func (a *app) accessRoleSet() *cobra.Command {
+func (a *app) roleSet() *cobra.Command {
+	req := &nthlayerv1.SetRoleRequest{}
 	cmd := &cobra.Command{
-		Use:     "set ROLE ACTION…",
-		Short:   "Make or change a role of the company's own",
-		Example: "  nthlayer access role set sync teams.get teams.plan teams.reconcile runs.get runs.watch",
-		Args:    cobra.MinimumNArgs(2),
+		Use:   "set ROLE ACTION…",
+		Short: "Make a role of your own, or replace its actions",
+		Long: `Make a role of your own, or replace its actions. Whoever holds it holds the new actions at once. A token grants it as it
+grants the others: by the scope nthlayer/ROLE or the group nthlayer-ROLE.`,
+		Example: "  nthlayer access role set syncer teams.get teams.plan teams.reconcile runs.get runs.watch",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return errors.New("say the role and one action at least; `nthlayer access role list` shows the actions")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Role, req.Actions = args[0], args[1:]
 			return a.withAPI(func(api *client.Client) error {
-				role, err := api.Access.SetRole(cmd.Context(), &nthlayerv1.SetRoleRequest{Role: args[0], Actions: args[1:]})
+				role, err := api.Access.SetRole(cmd.Context(), req)
 				if err != nil {
 					return err
 				}
 				if !a.forPeople() {
 					return output.Encode(a.Out, output.Format(a.format), role)
 				}
-				return output.ShowRoles(a.Out, []*nthlayerv1.Role{role})
+				return output.ShowRoles(a.Out, a.Now(), []*nthlayerv1.Role{role})
 			})
 		},
 	}
@@ -209,79 +230,135 @@ func (a *app) accessRoleSet() *cobra.Command {
 	return cmd
 }
 
-func (a *app) accessRoleDelete() *cobra.Command {
+func (a *app) roleDelete() *cobra.Command {
 	return &cobra.Command{
-		Use:   "delete ROLE",
-		Short: "Remove a role of the company's own that nobody holds",
-		Args:  one("the role"),
+		Use:     "delete ROLE",
+		Aliases: []string{"rm"},
+		Short:   "Remove a role of your own that nobody holds",
+		Example: "  nthlayer access role delete syncer",
+		Args:    one("the role"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
 				if _, err := api.Access.DeleteRole(cmd.Context(), &nthlayerv1.DeleteRoleRequest{Role: args[0]}); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "role %s is gone\n", args[0])
-				return nil
+				_, err := fmt.Fprintf(a.Out, "the role %s is deleted\n", output.Line(args[0]))
+				return err
 			})
 		},
 	}
 }
 
-func (a *app) accessIdentityList() *cobra.Command {
+func (a *app) identityList() *cobra.Command {
+	req := &nthlayerv1.ListIdentitiesRequest{}
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List whose e-mail address is whose",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List whose e-mail address is whose",
+		Example: "  nthlayer access identity list",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				answer, err := api.Access.ListIdentities(cmd.Context(), &nthlayerv1.ListIdentitiesRequest{})
+				found, err := api.Access.ListIdentities(cmd.Context(), req)
 				if err != nil {
 					return err
 				}
 				if !a.forPeople() {
-					return output.Encode(a.Out, output.Format(a.format), answer)
+					return output.Encode(a.Out, output.Format(a.format), found)
 				}
-				return output.ShowIdentities(a.Out, a.Now(), answer.GetIdentities())
+				return output.ShowIdentities(a.Out, a.Now(), found.GetIdentities())
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&req.Ended, "all", false, "also those that were replaced or taken back")
 	a.outputFlag(cmd)
 	return cmd
 }
 
-func (a *app) accessIdentityLink() *cobra.Command {
-	return &cobra.Command{
+func (a *app) identityLink() *cobra.Command {
+	cmd := &cobra.Command{
 		Use:   "link EMAIL SUBJECT",
 		Short: "Say that an e-mail address is a principal's",
-		Long: `Say that an e-mail address is a principal's: by it they are known in Slack, where they approve plans, and as the manager of the
-teams that the source declares them to manage. One person is one principal, however they come in.`,
-		Example: "  nthlayer access identity link bob@example.org 5f0c7a2e-7f1b-4c59-9a53-0f6b5a6f0b11",
-		Args:    cobra.ExactArgs(2),
+		Long: `Say that an e-mail address is a principal's. By it they are known when they press a button in Slack, and as a manager of
+the teams that the source declares them a manager of. Only those who may do everything may say it: whoever says whose an address is
+decides who acts in that name.`,
+		Example: "  nthlayer access identity link ann@example.org 3f1c2a9e-ann",
+		Args:    two("an e-mail address and a subject"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
 				linked, err := api.Access.LinkIdentity(cmd.Context(), &nthlayerv1.LinkIdentityRequest{Email: args[0], Subject: args[1]})
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "%s is %s\n", linked.GetEmail(), linked.GetSubject())
-				return nil
+				if !a.forPeople() {
+					return output.Encode(a.Out, output.Format(a.format), linked)
+				}
+				_, err = fmt.Fprintf(a.Out, "%s is %s\n%s\n", output.Line(linked.GetEmail()), output.Line(linked.GetSubject()),
+					output.Faint("take it back with: nthlayer access identity unlink "+output.Line(linked.GetEmail())))
+				return err
 			})
 		},
 	}
+	a.outputFlag(cmd)
+	return cmd
 }
 
-func (a *app) accessIdentityUnlink() *cobra.Command {
+func (a *app) identityUnlink() *cobra.Command {
 	return &cobra.Command{
-		Use:   "unlink EMAIL",
-		Short: "Take that back",
-		Args:  one("the e-mail address"),
+		Use:     "unlink EMAIL",
+		Short:   "Take that back",
+		Example: "  nthlayer access identity unlink ann@example.org",
+		Args:    one("an e-mail address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
 				if _, err := api.Access.UnlinkIdentity(cmd.Context(), &nthlayerv1.UnlinkIdentityRequest{Email: args[0]}); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.Out, "%s is linked to nobody\n", args[0])
-				return nil
+				_, err := fmt.Fprintf(a.Out, "%s is nobody's any more\n", output.Line(args[0]))
+				return err
 			})
 		},
+	}
+}
+
+func (a *app) showGrant(g *nthlayerv1.Grant) error {
+	if !a.forPeople() {
+		return output.Encode(a.Out, output.Format(a.format), g)
+	}
+	return output.ShowGrant(a.Out, g)
+}
+
+// onTeam adds a --team that, where it is given, must name one: an empty variable in a script must not mean everywhere.
+func (a *app) onTeam(cmd *cobra.Command, teamID *string, usage string) {
+	cmd.Flags().StringVar(teamID, "team", "", usage)
+	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
+	beforeRun(cmd, func() error {
+		if *teamID == "" && cmd.Flags().Changed("team") {
+			return errors.New("--team must not be empty; leave it out for a role that counts everywhere")
+		}
+		return nil
+	})
+}
+
+// two takes two arguments.
+func two(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 2 {
+			return nil
+		}
+		return fmt.Errorf("%s takes two arguments, %s, and got %d; see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
+	}
+}
+
+// roleNames are the roles that are built in.
+func roleNames() []cobra.Completion { return auth.BuiltIn() }
+
+// completeSecond offers words for the second argument.
+func completeSecond(words []cobra.Completion) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) != 1 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 	}
 }

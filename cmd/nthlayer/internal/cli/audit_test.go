@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/cli"
@@ -29,6 +30,7 @@ type fleet struct {
 	nthlayerv1.UnimplementedScheduleServiceServer
 	nthlayerv1.UnimplementedTeamServiceServer
 	nthlayerv1.UnimplementedIgnoreServiceServer
+	nthlayerv1.UnimplementedAccessServiceServer
 
 	rules     []*nthlayerv1.IgnoreRule
 	audits    []*nthlayerv1.Audit // the newest first
@@ -54,6 +56,9 @@ type fleet struct {
 	listed  *nthlayerv1.ListIgnoreRulesRequest
 	ignored *nthlayerv1.CreateIgnoreRuleRequest
 	removed *nthlayerv1.DeleteIgnoreRuleRequest
+	access  proto.Message // the last request to AccessService
+	grants  []*nthlayerv1.Grant
+	check   *nthlayerv1.CheckAccessResponse
 }
 
 // answer is what was asked for, or the refusal.
@@ -233,6 +238,7 @@ func (f *fleet) commandUntil(ctx context.Context, t *testing.T, args ...string) 
 	nthlayerv1.RegisterScheduleServiceServer(server, f)
 	nthlayerv1.RegisterTeamServiceServer(server, f)
 	nthlayerv1.RegisterIgnoreServiceServer(server, f)
+	nthlayerv1.RegisterAccessServiceServer(server, f)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

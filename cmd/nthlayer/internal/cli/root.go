@@ -1,7 +1,8 @@
 // Package cli is the command line of NthLayer: one file a command, each thin over a package that does the work.
 //
 // Exit codes: 0 all is well, 1 an error, 2 drift was found by `team plan`, or by an audit that was followed to its end
-// (`audit start --wait`, `audit schedule trigger --wait`, `audit watch`), or a plan may not be applied by itself (`policy eval`).
+// (`audit start --wait`, `audit schedule trigger --wait`, `audit watch`), or a plan may not be applied by itself (`policy eval`),
+// or somebody may not do something (`access check`).
 package cli
 
 import (

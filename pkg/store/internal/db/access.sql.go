@@ -44,24 +44,34 @@ func (q *Queries) BindingInForce(ctx context.Context, arg BindingInForceParams) 
 	return i, err
 }
 
-const deleteIdentity = `-- name: DeleteIdentity :execrows
-DELETE FROM identities WHERE email_key = $1
+const endIdentity = `-- name: EndIdentity :execrows
+UPDATE identities SET ended_at = now(), ended_by = $1 WHERE email_key = $2 AND ended_at IS NULL
 `
 
-func (q *Queries) DeleteIdentity(ctx context.Context, emailKey string) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteIdentity, emailKey)
+type EndIdentityParams struct {
+	EndedBy  string
+	EmailKey string
+}
+
+func (q *Queries) EndIdentity(ctx context.Context, arg EndIdentityParams) (int64, error) {
+	result, err := q.db.Exec(ctx, endIdentity, arg.EndedBy, arg.EmailKey)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
 }
 
-const deleteRole = `-- name: DeleteRole :execrows
-DELETE FROM custom_roles WHERE role = $1
+const endRole = `-- name: EndRole :execrows
+UPDATE custom_roles SET ended_at = now(), ended_by = $1 WHERE role = $2 AND ended_at IS NULL
 `
 
-func (q *Queries) DeleteRole(ctx context.Context, role string) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteRole, role)
+type EndRoleParams struct {
+	EndedBy string
+	Role    string
+}
+
+func (q *Queries) EndRole(ctx context.Context, arg EndRoleParams) (int64, error) {
+	result, err := q.db.Exec(ctx, endRole, arg.EndedBy, arg.Role)
 	if err != nil {
 		return 0, err
 	}
@@ -103,6 +113,25 @@ func (q *Queries) GrantsInForce(ctx context.Context) ([]RoleBinding, error) {
 	return items, nil
 }
 
+const identityInForce = `-- name: IdentityInForce :one
+SELECT link_id, email_key, subject, linked_by, linked_at, ended_by, ended_at FROM identities WHERE email_key = $1 AND ended_at IS NULL
+`
+
+func (q *Queries) IdentityInForce(ctx context.Context, emailKey string) (Identity, error) {
+	row := q.db.QueryRow(ctx, identityInForce, emailKey)
+	var i Identity
+	err := row.Scan(
+		&i.LinkID,
+		&i.EmailKey,
+		&i.Subject,
+		&i.LinkedBy,
+		&i.LinkedAt,
+		&i.EndedBy,
+		&i.EndedAt,
+	)
+	return i, err
+}
+
 const insertBinding = `-- name: InsertBinding :one
 INSERT INTO role_bindings (binding_id, subject, role, team_id, reason, granted_by, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -141,6 +170,68 @@ func (q *Queries) InsertBinding(ctx context.Context, arg InsertBindingParams) (R
 		&i.ExpiresAt,
 		&i.RevokedBy,
 		&i.RevokedAt,
+	)
+	return i, err
+}
+
+const insertIdentity = `-- name: InsertIdentity :one
+INSERT INTO identities (link_id, email_key, subject, linked_by) VALUES ($1, $2, $3, $4) RETURNING link_id, email_key, subject, linked_by, linked_at, ended_by, ended_at
+`
+
+type InsertIdentityParams struct {
+	LinkID   uuid.UUID
+	EmailKey string
+	Subject  string
+	LinkedBy string
+}
+
+func (q *Queries) InsertIdentity(ctx context.Context, arg InsertIdentityParams) (Identity, error) {
+	row := q.db.QueryRow(ctx, insertIdentity,
+		arg.LinkID,
+		arg.EmailKey,
+		arg.Subject,
+		arg.LinkedBy,
+	)
+	var i Identity
+	err := row.Scan(
+		&i.LinkID,
+		&i.EmailKey,
+		&i.Subject,
+		&i.LinkedBy,
+		&i.LinkedAt,
+		&i.EndedBy,
+		&i.EndedAt,
+	)
+	return i, err
+}
+
+const insertRole = `-- name: InsertRole :one
+INSERT INTO custom_roles (version_id, role, actions, changed_by) VALUES ($1, $2, $3::text[], $4) RETURNING version_id, role, actions, changed_by, changed_at, ended_by, ended_at
+`
+
+type InsertRoleParams struct {
+	VersionID uuid.UUID
+	Role      string
+	Actions   []string
+	ChangedBy string
+}
+
+func (q *Queries) InsertRole(ctx context.Context, arg InsertRoleParams) (CustomRole, error) {
+	row := q.db.QueryRow(ctx, insertRole,
+		arg.VersionID,
+		arg.Role,
+		arg.Actions,
+		arg.ChangedBy,
+	)
+	var i CustomRole
+	err := row.Scan(
+		&i.VersionID,
+		&i.Role,
+		&i.Actions,
+		&i.ChangedBy,
+		&i.ChangedAt,
+		&i.EndedBy,
+		&i.EndedAt,
 	)
 	return i, err
 }
@@ -202,11 +293,11 @@ func (q *Queries) ListBindings(ctx context.Context, arg ListBindingsParams) ([]R
 }
 
 const listIdentities = `-- name: ListIdentities :many
-SELECT email_key, subject, linked_by, linked_at FROM identities ORDER BY email_key
+SELECT link_id, email_key, subject, linked_by, linked_at, ended_by, ended_at FROM identities WHERE $1::boolean OR ended_at IS NULL ORDER BY email_key, link_id DESC
 `
 
-func (q *Queries) ListIdentities(ctx context.Context) ([]Identity, error) {
-	rows, err := q.db.Query(ctx, listIdentities)
+func (q *Queries) ListIdentities(ctx context.Context, ended bool) ([]Identity, error) {
+	rows, err := q.db.Query(ctx, listIdentities, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -215,10 +306,13 @@ func (q *Queries) ListIdentities(ctx context.Context) ([]Identity, error) {
 	for rows.Next() {
 		var i Identity
 		if err := rows.Scan(
+			&i.LinkID,
 			&i.EmailKey,
 			&i.Subject,
 			&i.LinkedBy,
 			&i.LinkedAt,
+			&i.EndedBy,
+			&i.EndedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -231,11 +325,11 @@ func (q *Queries) ListIdentities(ctx context.Context) ([]Identity, error) {
 }
 
 const listRoles = `-- name: ListRoles :many
-SELECT role, actions, changed_by, changed_at FROM custom_roles ORDER BY role
+SELECT version_id, role, actions, changed_by, changed_at, ended_by, ended_at FROM custom_roles WHERE $1::boolean OR ended_at IS NULL ORDER BY role, version_id DESC
 `
 
-func (q *Queries) ListRoles(ctx context.Context) ([]CustomRole, error) {
-	rows, err := q.db.Query(ctx, listRoles)
+func (q *Queries) ListRoles(ctx context.Context, ended bool) ([]CustomRole, error) {
+	rows, err := q.db.Query(ctx, listRoles, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -244,10 +338,13 @@ func (q *Queries) ListRoles(ctx context.Context) ([]CustomRole, error) {
 	for rows.Next() {
 		var i CustomRole
 		if err := rows.Scan(
+			&i.VersionID,
 			&i.Role,
 			&i.Actions,
 			&i.ChangedBy,
 			&i.ChangedAt,
+			&i.EndedBy,
+			&i.EndedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -259,36 +356,35 @@ func (q *Queries) ListRoles(ctx context.Context) ([]CustomRole, error) {
 	return items, nil
 }
 
-const lockBindings = `-- name: LockBindings :exec
-SELECT pg_advisory_xact_lock(hashtextextended($1::text || ' ' || $2::text || ' ' || $3::text, 0))
+const lockAccess = `-- name: LockAccess :exec
+SELECT pg_advisory_xact_lock(hashtextextended('access', 0))
 `
 
-type LockBindingsParams struct {
-	Subject string
-	Role    string
-	TeamID  string
-}
-
-// Whoever grants the same thing at the same time waits.
-func (q *Queries) LockBindings(ctx context.Context, arg LockBindingsParams) error {
-	_, err := q.db.Exec(ctx, lockBindings, arg.Subject, arg.Role, arg.TeamID)
+// Changes of what is granted are rare: whoever makes one waits for whoever is making another.
+func (q *Queries) LockAccess(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockAccess)
 	return err
 }
 
 const membersNamed = `-- name: MembersNamed :many
 SELECT teams.team_id, (member->'roles')::jsonb AS roles
 FROM teams, jsonb_array_elements(teams.members) AS member
-WHERE NOT teams.archived AND lower(member->>'email') = any($1::text[])
+WHERE NOT teams.archived AND ($1::text = '' OR teams.team_id = $1) AND lower(member->>'email') = any($2::text[])
 `
+
+type MembersNamedParams struct {
+	TeamID string
+	Emails []string
+}
 
 type MembersNamedRow struct {
 	TeamID string
 	Roles  json.RawMessage
 }
 
-// The declared members with these addresses, in any team that is not archived.
-func (q *Queries) MembersNamed(ctx context.Context, emails []string) ([]MembersNamedRow, error) {
-	rows, err := q.db.Query(ctx, membersNamed, emails)
+// The declared members with these addresses, in one team or in any, that is not archived.
+func (q *Queries) MembersNamed(ctx context.Context, arg MembersNamedParams) ([]MembersNamedRow, error) {
+	rows, err := q.db.Query(ctx, membersNamed, arg.TeamID, arg.Emails)
 	if err != nil {
 		return nil, err
 	}
@@ -356,6 +452,25 @@ func (q *Queries) RevokeBindings(ctx context.Context, arg RevokeBindingsParams) 
 	return items, nil
 }
 
+const roleInForce = `-- name: RoleInForce :one
+SELECT version_id, role, actions, changed_by, changed_at, ended_by, ended_at FROM custom_roles WHERE role = $1 AND ended_at IS NULL
+`
+
+func (q *Queries) RoleInForce(ctx context.Context, role string) (CustomRole, error) {
+	row := q.db.QueryRow(ctx, roleInForce, role)
+	var i CustomRole
+	err := row.Scan(
+		&i.VersionID,
+		&i.Role,
+		&i.Actions,
+		&i.ChangedBy,
+		&i.ChangedAt,
+		&i.EndedBy,
+		&i.EndedAt,
+	)
+	return i, err
+}
+
 const roleInUse = `-- name: RoleInUse :one
 SELECT EXISTS (SELECT FROM role_bindings WHERE role = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))
 `
@@ -365,54 +480,6 @@ func (q *Queries) RoleInUse(ctx context.Context, role string) (bool, error) {
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
-}
-
-const saveIdentity = `-- name: SaveIdentity :one
-INSERT INTO identities (email_key, subject, linked_by) VALUES ($1, $2, $3)
-ON CONFLICT (email_key) DO UPDATE SET subject = excluded.subject, linked_by = excluded.linked_by, linked_at = now()
-RETURNING email_key, subject, linked_by, linked_at
-`
-
-type SaveIdentityParams struct {
-	EmailKey string
-	Subject  string
-	LinkedBy string
-}
-
-func (q *Queries) SaveIdentity(ctx context.Context, arg SaveIdentityParams) (Identity, error) {
-	row := q.db.QueryRow(ctx, saveIdentity, arg.EmailKey, arg.Subject, arg.LinkedBy)
-	var i Identity
-	err := row.Scan(
-		&i.EmailKey,
-		&i.Subject,
-		&i.LinkedBy,
-		&i.LinkedAt,
-	)
-	return i, err
-}
-
-const saveRole = `-- name: SaveRole :one
-INSERT INTO custom_roles (role, actions, changed_by) VALUES ($1, $2::text[], $3)
-ON CONFLICT (role) DO UPDATE SET actions = excluded.actions, changed_by = excluded.changed_by, changed_at = now()
-RETURNING role, actions, changed_by, changed_at
-`
-
-type SaveRoleParams struct {
-	Role      string
-	Actions   []string
-	ChangedBy string
-}
-
-func (q *Queries) SaveRole(ctx context.Context, arg SaveRoleParams) (CustomRole, error) {
-	row := q.db.QueryRow(ctx, saveRole, arg.Role, arg.Actions, arg.ChangedBy)
-	var i CustomRole
-	err := row.Scan(
-		&i.Role,
-		&i.Actions,
-		&i.ChangedBy,
-		&i.ChangedAt,
-	)
-	return i, err
 }
 
 const teamOfFinding = `-- name: TeamOfFinding :one

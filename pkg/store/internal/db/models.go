@@ -135,10 +135,13 @@ type Chore struct {
 }
 
 type CustomRole struct {
+	VersionID uuid.UUID
 	Role      string
 	Actions   []string
 	ChangedBy string
 	ChangedAt time.Time
+	EndedBy   string
+	EndedAt   *time.Time
 }
 
 type DeadLetter struct {
@@ -205,10 +208,13 @@ type IdempotencyKey struct {
 }
 
 type Identity struct {
+	LinkID   uuid.UUID
 	EmailKey string
 	Subject  string
 	LinkedBy string
 	LinkedAt time.Time
+	EndedBy  string
+	EndedAt  *time.Time
 }
 
 type IgnoreRule struct {

@@ -547,12 +547,15 @@ func (x *RevokeRoleRequest) GetTeamId() string {
 
 // Role is a name for some actions.
 type Role struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
-	Actions       []string               `protobuf:"bytes,2,rep,name=actions,proto3" json:"actions,omitempty"`
-	BuiltIn       bool                   `protobuf:"varint,3,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
-	ChangedBy     string                 `protobuf:"bytes,4,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
-	ChangedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Role      string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Actions   []string               `protobuf:"bytes,2,rep,name=actions,proto3" json:"actions,omitempty"`
+	BuiltIn   bool                   `protobuf:"varint,3,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
+	ChangedBy string                 `protobuf:"bytes,4,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
+	ChangedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	// Who changed or deleted it, and when; absent: it counts.
+	EndedBy       string                 `protobuf:"bytes,6,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"`
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -622,8 +625,24 @@ func (x *Role) GetChangedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Role) GetEndedBy() string {
+	if x != nil {
+		return x.EndedBy
+	}
+	return ""
+}
+
+func (x *Role) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
 type ListRolesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also roles of the company's own as they were before they were changed or deleted.
+	Ended         bool `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -656,6 +675,13 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
 	return file_nthlayer_v1_access_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListRolesRequest) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
 }
 
 type ListRolesResponse struct {
@@ -837,11 +863,14 @@ func (*DeleteRoleResponse) Descriptor() ([]byte, []int) {
 
 // Identity says whose an e-mail address is.
 type Identity struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Email         string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
-	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	LinkedBy      string                 `protobuf:"bytes,3,opt,name=linked_by,json=linkedBy,proto3" json:"linked_by,omitempty"`
-	LinkedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=linked_at,json=linkedAt,proto3" json:"linked_at,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Email    string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	Subject  string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	LinkedBy string                 `protobuf:"bytes,3,opt,name=linked_by,json=linkedBy,proto3" json:"linked_by,omitempty"`
+	LinkedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=linked_at,json=linkedAt,proto3" json:"linked_at,omitempty"`
+	// Who replaced it or took it back, and when; absent: it counts.
+	EndedBy       string                 `protobuf:"bytes,5,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"`
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,8 +933,24 @@ func (x *Identity) GetLinkedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Identity) GetEndedBy() string {
+	if x != nil {
+		return x.EndedBy
+	}
+	return ""
+}
+
+func (x *Identity) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
 type ListIdentitiesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also links that were replaced or taken back.
+	Ended         bool `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -938,6 +983,13 @@ func (x *ListIdentitiesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListIdentitiesRequest.ProtoReflect.Descriptor instead.
 func (*ListIdentitiesRequest) Descriptor() ([]byte, []int) {
 	return file_nthlayer_v1_access_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListIdentitiesRequest) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
 }
 
 type ListIdentitiesResponse struct {
@@ -1168,7 +1220,7 @@ const file_nthlayer_v1_access_service_proto_rawDesc = "" +
 	"\x11RevokeRoleRequest\x122\n" +
 	"\asubject\x18\x01 \x01(\tB\x18\xbaH\x15r\x13\x10\x01\x18\x80\x022\f^[^\\p{Cc}]+$R\asubject\x124\n" +
 	"\x04role\x18\x02 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z][a-z0-9_.-]{0,127}$R\x04role\x12F\n" +
-	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\"\xa9\x01\n" +
+	"\ateam_id\x18\x03 \x01(\tB-\xbaH*r(2&^([A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$R\x06teamId\"\xfb\x01\n" +
 	"\x04Role\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\aactions\x18\x02 \x03(\tR\aactions\x12\x19\n" +
@@ -1176,8 +1228,11 @@ const file_nthlayer_v1_access_service_proto_rawDesc = "" +
 	"\n" +
 	"changed_by\x18\x04 \x01(\tR\tchangedBy\x129\n" +
 	"\n" +
-	"changed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\"\x12\n" +
-	"\x10ListRolesRequest\"<\n" +
+	"changed_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12\x19\n" +
+	"\bended_by\x18\x06 \x01(\tR\aendedBy\x125\n" +
+	"\bended_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"(\n" +
+	"\x10ListRolesRequest\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\bR\x05ended\"<\n" +
 	"\x11ListRolesResponse\x12'\n" +
 	"\x05roles\x18\x01 \x03(\v2\x11.nthlayer.v1.RoleR\x05roles\"\x98\x01\n" +
 	"\x0eSetRoleRequest\x121\n" +
@@ -1185,13 +1240,16 @@ const file_nthlayer_v1_access_service_proto_rawDesc = "" +
 	"\aactions\x18\x02 \x03(\tB9\xbaH6\x92\x013\b\x01\x10\xc8\x01\x18\x01\"*r(2&^[a-z][a-z_]{0,63}\\.[a-z][a-z_]{0,63}$R\aactions\"F\n" +
 	"\x11DeleteRoleRequest\x121\n" +
 	"\x04role\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9-]{0,62}$R\x04role\"\x14\n" +
-	"\x12DeleteRoleResponse\"\x90\x01\n" +
+	"\x12DeleteRoleResponse\"\xe2\x01\n" +
 	"\bIdentity\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1b\n" +
 	"\tlinked_by\x18\x03 \x01(\tR\blinkedBy\x127\n" +
-	"\tlinked_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blinkedAt\"\x17\n" +
-	"\x15ListIdentitiesRequest\"O\n" +
+	"\tlinked_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blinkedAt\x12\x19\n" +
+	"\bended_by\x18\x05 \x01(\tR\aendedBy\x125\n" +
+	"\bended_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"-\n" +
+	"\x15ListIdentitiesRequest\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\bR\x05ended\"O\n" +
 	"\x16ListIdentitiesResponse\x125\n" +
 	"\n" +
 	"identities\x18\x01 \x03(\v2\x15.nthlayer.v1.IdentityR\n" +
@@ -1272,34 +1330,36 @@ var file_nthlayer_v1_access_service_proto_depIdxs = []int32{
 	2,  // 3: nthlayer.v1.ListGrantsResponse.grants:type_name -> nthlayer.v1.Grant
 	19, // 4: nthlayer.v1.GrantRoleRequest.expires_at:type_name -> google.protobuf.Timestamp
 	19, // 5: nthlayer.v1.Role.changed_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: nthlayer.v1.ListRolesResponse.roles:type_name -> nthlayer.v1.Role
-	19, // 7: nthlayer.v1.Identity.linked_at:type_name -> google.protobuf.Timestamp
-	13, // 8: nthlayer.v1.ListIdentitiesResponse.identities:type_name -> nthlayer.v1.Identity
-	0,  // 9: nthlayer.v1.AccessService.CheckAccess:input_type -> nthlayer.v1.CheckAccessRequest
-	3,  // 10: nthlayer.v1.AccessService.ListGrants:input_type -> nthlayer.v1.ListGrantsRequest
-	5,  // 11: nthlayer.v1.AccessService.GrantRole:input_type -> nthlayer.v1.GrantRoleRequest
-	6,  // 12: nthlayer.v1.AccessService.RevokeRole:input_type -> nthlayer.v1.RevokeRoleRequest
-	8,  // 13: nthlayer.v1.AccessService.ListRoles:input_type -> nthlayer.v1.ListRolesRequest
-	10, // 14: nthlayer.v1.AccessService.SetRole:input_type -> nthlayer.v1.SetRoleRequest
-	11, // 15: nthlayer.v1.AccessService.DeleteRole:input_type -> nthlayer.v1.DeleteRoleRequest
-	14, // 16: nthlayer.v1.AccessService.ListIdentities:input_type -> nthlayer.v1.ListIdentitiesRequest
-	16, // 17: nthlayer.v1.AccessService.LinkIdentity:input_type -> nthlayer.v1.LinkIdentityRequest
-	17, // 18: nthlayer.v1.AccessService.UnlinkIdentity:input_type -> nthlayer.v1.UnlinkIdentityRequest
-	1,  // 19: nthlayer.v1.AccessService.CheckAccess:output_type -> nthlayer.v1.CheckAccessResponse
-	4,  // 20: nthlayer.v1.AccessService.ListGrants:output_type -> nthlayer.v1.ListGrantsResponse
-	2,  // 21: nthlayer.v1.AccessService.GrantRole:output_type -> nthlayer.v1.Grant
-	2,  // 22: nthlayer.v1.AccessService.RevokeRole:output_type -> nthlayer.v1.Grant
-	9,  // 23: nthlayer.v1.AccessService.ListRoles:output_type -> nthlayer.v1.ListRolesResponse
-	7,  // 24: nthlayer.v1.AccessService.SetRole:output_type -> nthlayer.v1.Role
-	12, // 25: nthlayer.v1.AccessService.DeleteRole:output_type -> nthlayer.v1.DeleteRoleResponse
-	15, // 26: nthlayer.v1.AccessService.ListIdentities:output_type -> nthlayer.v1.ListIdentitiesResponse
-	13, // 27: nthlayer.v1.AccessService.LinkIdentity:output_type -> nthlayer.v1.Identity
-	18, // 28: nthlayer.v1.AccessService.UnlinkIdentity:output_type -> nthlayer.v1.UnlinkIdentityResponse
-	19, // [19:29] is the sub-list for method output_type
-	9,  // [9:19] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	19, // 6: nthlayer.v1.Role.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: nthlayer.v1.ListRolesResponse.roles:type_name -> nthlayer.v1.Role
+	19, // 8: nthlayer.v1.Identity.linked_at:type_name -> google.protobuf.Timestamp
+	19, // 9: nthlayer.v1.Identity.ended_at:type_name -> google.protobuf.Timestamp
+	13, // 10: nthlayer.v1.ListIdentitiesResponse.identities:type_name -> nthlayer.v1.Identity
+	0,  // 11: nthlayer.v1.AccessService.CheckAccess:input_type -> nthlayer.v1.CheckAccessRequest
+	3,  // 12: nthlayer.v1.AccessService.ListGrants:input_type -> nthlayer.v1.ListGrantsRequest
+	5,  // 13: nthlayer.v1.AccessService.GrantRole:input_type -> nthlayer.v1.GrantRoleRequest
+	6,  // 14: nthlayer.v1.AccessService.RevokeRole:input_type -> nthlayer.v1.RevokeRoleRequest
+	8,  // 15: nthlayer.v1.AccessService.ListRoles:input_type -> nthlayer.v1.ListRolesRequest
+	10, // 16: nthlayer.v1.AccessService.SetRole:input_type -> nthlayer.v1.SetRoleRequest
+	11, // 17: nthlayer.v1.AccessService.DeleteRole:input_type -> nthlayer.v1.DeleteRoleRequest
+	14, // 18: nthlayer.v1.AccessService.ListIdentities:input_type -> nthlayer.v1.ListIdentitiesRequest
+	16, // 19: nthlayer.v1.AccessService.LinkIdentity:input_type -> nthlayer.v1.LinkIdentityRequest
+	17, // 20: nthlayer.v1.AccessService.UnlinkIdentity:input_type -> nthlayer.v1.UnlinkIdentityRequest
+	1,  // 21: nthlayer.v1.AccessService.CheckAccess:output_type -> nthlayer.v1.CheckAccessResponse
+	4,  // 22: nthlayer.v1.AccessService.ListGrants:output_type -> nthlayer.v1.ListGrantsResponse
+	2,  // 23: nthlayer.v1.AccessService.GrantRole:output_type -> nthlayer.v1.Grant
+	2,  // 24: nthlayer.v1.AccessService.RevokeRole:output_type -> nthlayer.v1.Grant
+	9,  // 25: nthlayer.v1.AccessService.ListRoles:output_type -> nthlayer.v1.ListRolesResponse
+	7,  // 26: nthlayer.v1.AccessService.SetRole:output_type -> nthlayer.v1.Role
+	12, // 27: nthlayer.v1.AccessService.DeleteRole:output_type -> nthlayer.v1.DeleteRoleResponse
+	15, // 28: nthlayer.v1.AccessService.ListIdentities:output_type -> nthlayer.v1.ListIdentitiesResponse
+	13, // 29: nthlayer.v1.AccessService.LinkIdentity:output_type -> nthlayer.v1.Identity
+	18, // 30: nthlayer.v1.AccessService.UnlinkIdentity:output_type -> nthlayer.v1.UnlinkIdentityResponse
+	21, // [21:31] is the sub-list for method output_type
+	11, // [11:21] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_nthlayer_v1_access_service_proto_init() }

@@ -53,12 +53,12 @@ const leastKeep = 24 * time.Hour
 
 // Validate checks that there is a place where there is a time.
 func (t Trail) Validate() error {
-	if t.Keep == 0 {
+	if t.Keep == 0 && t.Archive == "" {
 		return nil
 	}
 	var errs []error
 	if t.Keep < leastKeep {
-		errs = append(errs, fault.Field("NTHLAYER_TRAIL_KEEP", "must be 24h or longer; leave it out to keep everything"))
+		errs = append(errs, fault.Field("NTHLAYER_TRAIL_KEEP", "must be 24h or longer; leave it and NTHLAYER_TRAIL_ARCHIVE out to keep everything"))
 	}
 	return errors.Join(append(errs, objects.Check("NTHLAYER_TRAIL_ARCHIVE", t.Archive))...)
 }

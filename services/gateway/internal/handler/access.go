@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -23,12 +24,12 @@ type AccessStore interface {
 	Bindings(context.Context, store.BindingFilter) ([]auth.Binding, error)
 	Bind(ctx context.Context, b auth.Binding) (auth.Binding, error)
 	Unbind(ctx context.Context, subject, role, teamID, by string) (auth.Binding, error)
-	CustomRoles(ctx context.Context) ([]store.CustomRole, error)
+	CustomRoles(ctx context.Context, ended bool) ([]store.CustomRole, error)
 	SetRole(ctx context.Context, role string, actions []string, by string) (store.CustomRole, error)
-	DeleteRole(ctx context.Context, role string) error
-	Identities(ctx context.Context) ([]store.Identity, error)
+	DeleteRole(ctx context.Context, role, by string) error
+	Identities(ctx context.Context, ended bool) ([]store.Identity, error)
 	LinkIdentity(ctx context.Context, email, subject, by string) (store.Identity, error)
-	UnlinkIdentity(ctx context.Context, email string) error
+	UnlinkIdentity(ctx context.Context, email, by string) error
 }
 
 // Access serves AccessService.
@@ -122,7 +123,13 @@ func (a *Access) GrantRole(ctx context.Context, request *nthlayerv1.GrantRoleReq
 	if b, err = a.Store.Bind(ctx, b); err != nil {
 		return nil, err
 	}
+	noteGrant(ctx, b)
 	return showGrant(b), nil
+}
+
+// noteGrant lets the log say who was given, or lost, what.
+func noteGrant(ctx context.Context, b auth.Binding) {
+	rpc.Note(ctx, slog.String("subject", b.Subject), slog.String("role", b.Role), slog.String("team_id", b.TeamID))
 }
 
 // actionsOf are the actions that a role grants: built in, of the company's own, or an action itself.
@@ -133,7 +140,7 @@ func (a *Access) actionsOf(ctx context.Context, role string) ([]string, error) {
 	if slices.Contains(rpc.Actions(), role) {
 		return []string{role}, nil
 	}
-	roles, err := a.Store.CustomRoles(ctx)
+	roles, err := a.Store.CustomRoles(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -166,12 +173,13 @@ func (a *Access) RevokeRole(ctx context.Context, request *nthlayerv1.RevokeRoleR
 	if err != nil {
 		return nil, err
 	}
+	noteGrant(ctx, b)
 	return showGrant(b), nil
 }
 
 // ListRoles lists all roles with their actions.
-func (a *Access) ListRoles(ctx context.Context, _ *nthlayerv1.ListRolesRequest) (*nthlayerv1.ListRolesResponse, error) {
-	custom, err := a.Store.CustomRoles(ctx)
+func (a *Access) ListRoles(ctx context.Context, request *nthlayerv1.ListRolesRequest) (*nthlayerv1.ListRolesResponse, error) {
+	custom, err := a.Store.CustomRoles(ctx, request.GetEnded())
 	if err != nil {
 		return nil, err
 	}
@@ -216,17 +224,23 @@ func (a *Access) SetRole(ctx context.Context, request *nthlayerv1.SetRoleRequest
 	if err != nil {
 		return nil, err
 	}
+	rpc.Note(ctx, slog.String("role", role.Role), slog.Any("actions", role.Actions))
 	return showRole(role), nil
 }
 
 // DeleteRole removes a role of the company's own.
 func (a *Access) DeleteRole(ctx context.Context, request *nthlayerv1.DeleteRoleRequest) (*nthlayerv1.DeleteRoleResponse, error) {
-	return &nthlayerv1.DeleteRoleResponse{}, a.Store.DeleteRole(ctx, request.GetRole())
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rpc.Note(ctx, slog.String("role", request.GetRole()))
+	return &nthlayerv1.DeleteRoleResponse{}, a.Store.DeleteRole(ctx, request.GetRole(), who)
 }
 
 // ListIdentities lists whose address is whose.
-func (a *Access) ListIdentities(ctx context.Context, _ *nthlayerv1.ListIdentitiesRequest) (*nthlayerv1.ListIdentitiesResponse, error) {
-	identities, err := a.Store.Identities(ctx)
+func (a *Access) ListIdentities(ctx context.Context, request *nthlayerv1.ListIdentitiesRequest) (*nthlayerv1.ListIdentitiesResponse, error) {
+	identities, err := a.Store.Identities(ctx, request.GetEnded())
 	if err != nil {
 		return nil, err
 	}
@@ -243,16 +257,25 @@ func (a *Access) LinkIdentity(ctx context.Context, request *nthlayerv1.LinkIdent
 	if err != nil {
 		return nil, err
 	}
+	// Who says whose an address is may act in anybody's name: in Slack, and as the manager of any team.
+	if err := mayAll(ctx, rpc.Actions()); err != nil {
+		return nil, err
+	}
 	linked, err := a.Store.LinkIdentity(ctx, request.GetEmail(), request.GetSubject(), who)
 	if err != nil {
 		return nil, err
 	}
+	rpc.Note(ctx, slog.String("subject", linked.Subject))
 	return showIdentity(linked), nil
 }
 
 // UnlinkIdentity takes that back.
 func (a *Access) UnlinkIdentity(ctx context.Context, request *nthlayerv1.UnlinkIdentityRequest) (*nthlayerv1.UnlinkIdentityResponse, error) {
-	return &nthlayerv1.UnlinkIdentityResponse{}, a.Store.UnlinkIdentity(ctx, request.GetEmail())
+	who, err := asking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &nthlayerv1.UnlinkIdentityResponse{}, a.Store.UnlinkIdentity(ctx, request.GetEmail(), who)
 }
 
 func showGrant(b auth.Binding) *nthlayerv1.Grant {
@@ -263,9 +286,13 @@ func showGrant(b auth.Binding) *nthlayerv1.Grant {
 }
 
 func showRole(r store.CustomRole) *nthlayerv1.Role {
-	return &nthlayerv1.Role{Role: r.Role, Actions: r.Actions, ChangedBy: r.ChangedBy, ChangedAt: timestamppb.New(r.ChangedAt)}
+	return &nthlayerv1.Role{
+		Role: r.Role, Actions: r.Actions, ChangedBy: r.ChangedBy, ChangedAt: timestamppb.New(r.ChangedAt), EndedBy: r.EndedBy, EndedAt: api.Time(r.EndedAt),
+	}
 }
 
 func showIdentity(i store.Identity) *nthlayerv1.Identity {
-	return &nthlayerv1.Identity{Email: i.Email, Subject: i.Subject, LinkedBy: i.LinkedBy, LinkedAt: timestamppb.New(i.LinkedAt)}
+	return &nthlayerv1.Identity{
+		Email: i.Email, Subject: i.Subject, LinkedBy: i.LinkedBy, LinkedAt: timestamppb.New(i.LinkedAt), EndedBy: i.EndedBy, EndedAt: api.Time(i.EndedAt),
+	}
 }

@@ -57,9 +57,9 @@ func longEnough(variable string, secret config.Secret) error {
 	return nil
 }
 
-// Access is what the gateway has to know of the source to say who manages a team.
+// Access is what the gateway has to know of the source to say who manages a team: the same as the worker knows.
 type Access struct {
-	Roles ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none. Managers of a team may have it synced"`
+	Roles ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
 }
 
 // Listen is where the public API is served. TLS ends at the load balancer.

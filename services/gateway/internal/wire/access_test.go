@@ -22,10 +22,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/nthlayer/nthlayer/pkg/audit"
 	"github.com/nthlayer/nthlayer/pkg/auth"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
 // method is one RPC of the public API.
@@ -200,9 +202,11 @@ func TestAccess_OnOneTeam_ListsShowThatTeamAlone(t *testing.T) {
 	for _, team := range []string{"payments", "secret"} {
 		require.NoError(t, s.db.Declare(t.Context(), []ownership.Desired{{TeamID: team}}))
 		s.giveUp(team)
+		s.record(team)
 		_, _, err := s.db.Accept(t.Context(), store.NewRun{Principal: "x", RequestHash: []byte("x"), TeamID: team})
 		require.NoError(t, err)
 	}
+	s.find("payments", "secret")
 	s.grant(`{"subject":"tim","role":"viewer","team_id":"payments","reason":"works there"}`)
 	tim := s.token("tim")
 	require.Eventually(t, func() bool { code, _, _ := s.call(t, "GET", "/v1/teams/payments", tim, ""); return code == 200 }, 10*time.Second, 5*time.Millisecond)
@@ -232,12 +236,66 @@ func TestAccess_OnOneTeam_ListsShowThatTeamAlone(t *testing.T) {
 		require.NotContains(t, text, "secret", m.name)
 		cut[string(m.desc.Name())] = strings.Contains(text, "payments")
 	}
-	require.Equal(t, map[string]bool{"ListTeams": true, "ListRuns": true, "ListDeadLetters": true, "ListFindings": false, "ListAuditFindings": false}, cut,
-		"lists that can be cut; of the last two there is nothing to show")
+	require.Equal(t, map[string]bool{"ListTeams": true, "ListRuns": true, "ListDeadLetters": true, "ListFindings": true, "ListAuditFindings": true}, cut,
+		"lists that can be cut, with what there is to show in each")
+	// Control: there is something of the other team in each of them.
+	for _, path := range []string{"teams", "runs", "dead-letters", "findings", "audit-findings"} {
+		code, body, _ := s.call(t, "GET", "/v1/"+path, s.token("eve", "nthlayer/viewer"), "")
+		require.Equal(t, 200, code)
+		require.Contains(t, body, "secret", path)
+	}
+	// A page of the caller's own is full, whatever lies between its rows.
+	code, body, _ := s.call(t, "GET", "/v1/runs?page_size=1", tim, "")
+	require.Equal(t, 200, code)
+	first := read[struct {
+		Runs []struct {
+			TeamID string `json:"team_id"`
+		}
+		NextPageToken string `json:"next_page_token"`
+	}](t, body)
+	require.Len(t, first.Runs, 1)
+	require.NotEmpty(t, first.NextPageToken)
+	code, body, _ = s.call(t, "GET", "/v1/runs?page_size=1&page_token="+first.NextPageToken, tim, "")
+	require.Equal(t, 200, code)
+	require.Contains(t, body, "payments")
+	require.NotContains(t, body, "secret")
 	for path, want := range map[string]int{"/v1/teams/secret": 403, "/v1/runs/" + uuid.NewString(): 403, "/v1/schedules": 403, "/v1/access/grants": 403} {
 		code, _, _ := s.call(t, "GET", path, tim, "")
 		require.Equal(t, want, code, path)
 	}
+}
+
+// record writes something about a team into the trail.
+func (s *system) record(team string) {
+	s.t.Helper()
+	id, _, err := s.db.Accept(s.t.Context(), store.NewRun{Principal: "x", RequestHash: []byte("x"), TeamID: team})
+	require.NoError(s.t, err)
+	claim, err := s.db.Claim(s.t.Context(), id, store.Terms{Owner: "worker", Lease: time.Minute})
+	require.NoError(s.t, err)
+	require.NoError(s.t, claim.Record(s.t.Context(), []trail.Finding{
+		{ChangeID: "c", TeamID: team, Action: "add_member", EntityRef: "person:" + team + "@example.org", Outcome: trail.Applied, RecordedAt: time.Now()},
+	}))
+	require.NoError(s.t, claim.Finish(s.t.Context(), store.Ending{Status: store.Succeeded, Sync: ownership.InSync}))
+}
+
+// find lets an audit find something wrong with each team.
+func (s *system) find(teams ...string) {
+	s.t.Helper()
+	id := s.startAudit("alice", `{}`)
+	job, err := s.db.ClaimAuditJob(s.t.Context(), uuid.MustParse(id), store.SnapshotJob, "worker", time.Minute)
+	require.NoError(s.t, err)
+	var desired []ownership.Desired
+	var listed []store.TargetTeam
+	for _, team := range teams {
+		desired = append(desired, ownership.Desired{TeamID: team, Name: team, Members: []ownership.Member{}})
+		listed = append(listed, store.TargetTeam{ID: "P" + team, Name: team})
+	}
+	require.NoError(s.t, job.Stage(s.t.Context(), desired))
+	require.NoError(s.t, job.ListTargets(s.t.Context(), listed))
+	require.NoError(s.t, job.EndSnapshot(s.t.Context(), store.Snapshot{Read: audit.Full, TargetsListed: true, UsersListed: true, Teams: len(teams)}))
+	_, err = s.db.HandOut(s.t.Context(), uuid.MustParse(id), 1000, len(teams))
+	require.NoError(s.t, err)
+	s.part(id, 1)
 }
 
 func TestAccess_GrantedRevokedChecked(t *testing.T) {
@@ -282,6 +340,13 @@ func TestAccess_GrantingMoreThanOwn_IsRefused(t *testing.T) {
 		require.Equal(t, 403, code, body)
 		require.Contains(t, body, "GRANT_EXCEEDS_OWN")
 	}
+	// Whose an address is decides who votes in Slack, and who manages teams: that is for those who may do everything.
+	linker := s.token("linker", "nthlayer/access.link_identity", "nthlayer/operator")
+	code, body, _ = s.call(t, "PUT", "/v1/access/identities/boss@example.org", linker, `{"subject":"linker"}`)
+	require.Equal(t, 403, code, body)
+	require.Contains(t, body, "GRANT_EXCEEDS_OWN")
+	code, body, _ = s.call(t, "PUT", "/v1/access/roles/mine", s.token("setter", "nthlayer/access.set_role"), `{"actions":["runs.approve"]}`)
+	require.Equal(t, 403, code, body)
 	for field, request := range map[string]string{
 		"role": `{"subject":"tim","role":"emperor","reason":"x"}`, "expires_at": `{"subject":"tim","role":"viewer","reason":"x","expires_at":"2020-01-01T00:00:00Z"}`,
 		"reason": `{"subject":"tim","role":"viewer"}`,
@@ -346,4 +411,39 @@ func TestAccess_ManagerOfATeam_MaySyncItsOwn(t *testing.T) {
 	code, _, _ := s.call(t, "DELETE", "/v1/access/identities/mia@example.org", root, "")
 	require.Equal(t, 200, code)
 	require.Eventually(t, func() bool { return reconcile(mia, "payments") == 403 }, 5*time.Second, 2*time.Millisecond)
+}
+
+// Whatever was granted, changed or taken back can be told afterwards: who did it, and when.
+func TestAccess_WhatHasEnded_StaysToBeTold(t *testing.T) {
+	s := start(t)
+	ann, bob := s.token("ann", "nthlayer/admin"), s.token("bob", "nthlayer/admin")
+	do := func(token, method, path, body string) string {
+		t.Helper()
+		code, answer, _ := s.call(t, method, path, token, body)
+		require.Equal(t, 200, code, answer)
+		return answer
+	}
+	do(ann, "PUT", "/v1/access/roles/sync", `{"actions":["teams.get"]}`)
+	do(bob, "PUT", "/v1/access/roles/sync", `{"actions":["teams.get"]}`) // is the same
+	do(bob, "PUT", "/v1/access/roles/sync", `{"actions":["teams.get","teams.reconcile"]}`)
+	do(ann, "DELETE", "/v1/access/roles/sync", "")
+	do(ann, "PUT", "/v1/access/identities/Mia@example.org", `{"subject":"mia"}`)
+	do(ann, "PUT", "/v1/access/identities/mia@example.org", `{"subject":"mia"}`) // is the same
+	do(bob, "PUT", "/v1/access/identities/mia@example.org", `{"subject":"eve"}`)
+	do(ann, "DELETE", "/v1/access/identities/mia@example.org", "")
+
+	require.NotContains(t, do(ann, "GET", "/v1/access/roles", ""), "sync")
+	require.NotContains(t, do(ann, "GET", "/v1/access/identities", ""), "mia")
+	var own, linked []string
+	for _, r := range read[struct{ Roles []map[string]any }](t, do(ann, "GET", "/v1/access/roles?ended=true", "")).Roles {
+		if r["role"] == "sync" {
+			require.NotEmpty(t, r["ended_at"])
+			own = append(own, fmt.Sprint(r["actions"], " by ", r["changed_by"], ", ended by ", r["ended_by"]))
+		}
+	}
+	for _, i := range read[struct{ Identities []map[string]any }](t, do(ann, "GET", "/v1/access/identities?ended=true", "")).Identities {
+		linked = append(linked, fmt.Sprint(i["email"], " is ", i["subject"], " by ", i["linked_by"], ", ended by ", i["ended_by"]))
+	}
+	require.Equal(t, []string{"[teams.get teams.reconcile] by bob, ended by ann", "[teams.get] by ann, ended by bob"}, own, "the newest first")
+	require.Equal(t, []string{"mia@example.org is eve by bob, ended by ann", "mia@example.org is mia by ann, ended by bob"}, linked)
 }
