@@ -93,7 +93,7 @@ func movable(ctx context.Context, q *db.Queries, head int64, keep time.Duration)
 	if err != nil || !old {
 		return nil, uuid.Nil, err
 	}
-	job, err := q.OpenJobIn(ctx, db.OpenJobInParams{FromSeq: oldest.FromSeq, ToSeq: oldest.ToSeq})
+	job, err := q.OpenJobIn(ctx, db.OpenJobInParams(oldest))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return &TrailPartition{First: oldest.FromSeq, Last: oldest.ToSeq}, uuid.Nil, nil
 	}
