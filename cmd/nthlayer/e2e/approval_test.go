@@ -1,15 +1,18 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/simulator/org"
+	"github.com/nthlayer/nthlayer/pkg/simulator/slack"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -95,8 +98,18 @@ func TestApproval_WipeOutIsDenied_LargeRemovalIsApproved_AndUndone(t *testing.T)
 	require.Equal(t, fault.PermissionDenied, fault.KindOf(err))
 	_, err = bob.Reconcile(ctx, "", &nthlayerv1.ReconcileTeamRequest{TeamId: "large-0"})
 	require.Equal(t, fault.PermissionDenied, fault.KindOf(err))
-	_, err = bob.Runs.ApproveRun(ctx, &nthlayerv1.ApproveRunRequest{JobId: job, PlanHash: run.GetPlan().GetHash(), Reason: "asked them"})
+
+	// Somebody who may not presses the button, then bob, whom Slack knows by his address.
+	message := r.asked(job)
+	require.Equal(t, 200, r.press(message, "approve_run", "person-05@example.org", slack.Press{}))
+	require.Contains(t, r.whispered("person-05@example.org"), "nobody here is known by person-05@example.org")
+	r.bind("person-00@example.org", "bob", "approver")
+	require.Equal(t, 401, r.press(message, "approve_run", "person-00@example.org", slack.Press{Secret: "guessed"}))
+	require.Equal(t, 401, r.press(message, "approve_run", "person-00@example.org", slack.Press{Age: 600}))
+	still, err := r.client.Runs.GetRun(ctx, &nthlayerv1.GetRunRequest{JobId: job})
 	require.NoError(t, err)
+	require.Equal(t, "awaiting_approval", still.GetStatus())
+	require.Equal(t, 200, r.press(message, "approve_run", "person-00@example.org", slack.Press{}))
 	run, err = r.client.Wait(ctx, job)
 	require.NoError(t, err)
 	require.Equal(t, "succeeded", run.GetStatus(), run.GetError().GetMessage())
@@ -109,6 +122,9 @@ func TestApproval_WipeOutIsDenied_LargeRemovalIsApproved_AndUndone(t *testing.T)
 		require.Equal(t, run.GetApproval().GetPlanHash(), f.GetPlanHash())
 		require.Equal(t, "require_approval", f.GetDecision().GetVerdict())
 	}
+	require.Equal(t, "slack", run.GetApproval().GetVotes()[0].GetVia())
+	require.Eventually(t, func() bool { return strings.Contains(r.asked(job).Text, "pproved") && r.asked(job).Edited != nil }, 20*time.Second, 20*time.Millisecond,
+		"the message says what became of it")
 	now, _ := r.pagerState()
 	require.Len(t, now["acme/large-0"], 9)
 
@@ -127,4 +143,65 @@ func TestApproval_WipeOutIsDenied_LargeRemovalIsApproved_AndUndone(t *testing.T)
 		actions = append(actions, f.GetAction())
 	}
 	require.True(t, slices.Contains(actions, "approve"))
+}
+
+// posted is a message on the simulated Slack.
+type posted struct {
+	Channel, TS, Text string
+	Metadata          json.RawMessage
+	Edited            *struct{ TS string }
+}
+
+// asked waits for the message that asks for the approval of a run.
+func (r *rig) asked(job string) (found posted) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		var state struct{ Messages []posted }
+		r.state(r.slack, &state)
+		i := slices.IndexFunc(state.Messages, func(m posted) bool { return strings.Contains(string(m.Metadata), job+"-") })
+		if i >= 0 {
+			found = state.Messages[i]
+		}
+		return i >= 0
+	}, 20*time.Second, 10*time.Millisecond, "nobody was asked")
+	return found
+}
+
+// press has somebody press a button of a message, and gives the status that Slack was answered with.
+func (r *rig) press(m posted, action, user string, p slack.Press) int {
+	r.t.Helper()
+	p.Channel, p.TS, p.Action, p.User = m.Channel, m.TS, action, user
+	answers, err := r.slack.Press(r.t.Context(), p)
+	require.NoError(r.t, err)
+	return answers[0].Status
+}
+
+// whispered waits for what somebody alone was shown.
+func (r *rig) whispered(email string) (text string) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		var state struct{ Ephemeral []struct{ User, Text string } }
+		r.state(r.slack, &state)
+		for _, w := range state.Ephemeral {
+			if w.User == r.slack.UserID(email) {
+				text = w.Text
+			}
+		}
+		return text != ""
+	}, 20*time.Second, 10*time.Millisecond)
+	return text
+}
+
+// bind makes an address somebody's and gives them a role, and waits until both count.
+func (r *rig) bind(email, subject, role string) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	_, err := r.client.Access.LinkIdentity(ctx, &nthlayerv1.LinkIdentityRequest{Email: email, Subject: subject})
+	require.NoError(r.t, err)
+	_, err = r.client.Access.GrantRole(ctx, &nthlayerv1.GrantRoleRequest{Subject: subject, Role: role, Reason: "on call"})
+	require.NoError(r.t, err)
+	require.Eventually(r.t, func() bool {
+		answer, err := r.client.Access.CheckAccess(ctx, &nthlayerv1.CheckAccessRequest{Action: "runs.get", Subject: subject})
+		return err == nil && answer.GetAllowed()
+	}, 10*time.Second, 5*time.Millisecond)
 }

@@ -32,7 +32,10 @@ import (
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
-const credential = "e2e-credential"
+const (
+	credential = "e2e-credential"
+	signing    = "e2e-signing-secret"
+)
 
 // binaries builds the service binaries once for all tests, where the next time finds them.
 var binaries = sync.OnceValues(func() (string, error) {
@@ -140,7 +143,7 @@ func startOn(t testing.TB, database string, o *org.Org, workers int, env ...stri
 		t:         t,
 		cortex:    cortex.New(cortex.Options{Token: credential}),
 		pagerduty: pagerduty.New(pagerduty.Options{Token: credential}),
-		slack:     slack.New(slack.Options{Token: credential}),
+		slack:     slack.New(slack.Options{Token: credential, SigningSecret: signing}),
 	}
 	r.pager, r.source = &gate{platform: r.pagerduty}, &gate{platform: r.cortex}
 	r.load(o)
@@ -169,6 +172,7 @@ func startOn(t testing.TB, database string, o *org.Org, workers int, env ...stri
 			return append([]string{
 				"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_LEASE=2s", "NTHLAYER_RETRY_AFTER=200ms", "NTHLAYER_CORTEX_PER_MINUTE=1000000",
 				"NTHLAYER_PAGERDUTY_PER_MINUTE=1000000", "NTHLAYER_RATE_PER_MINUTE=1000000",
+				"NTHLAYER_SLACK_SIGNING_SECRET=" + signing, "NTHLAYER_SLACK_BUTTONS=true",
 			}, env...)
 		},
 	})
@@ -180,10 +184,20 @@ func startOn(t testing.TB, database string, o *org.Org, workers int, env ...stri
 		}
 	})
 	r.info = r.system.Info()
+	r.interactions(r.info.REST + "/slack/interactions")
 	r.client, err = client.New(r.info.GRPC, client.WithPlaintext(), client.WithToken(client.StaticToken(r.info.Token)))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.client.Close()) })
 	return r
+}
+
+// interactions tells the simulated Slack where the app takes what people press.
+func (r *rig) interactions(url string) {
+	r.t.Helper()
+	answer := httptest.NewRecorder()
+	body := strings.NewReader(fmt.Sprintf(`{"url":%q,"signing_secret":%q}`, url, signing))
+	r.slack.ServeHTTP(answer, httptest.NewRequest(http.MethodPut, "/_control/interactions", body))
+	require.Less(r.t, answer.Code, 300, answer.Body.String())
 }
 
 // asRole is a client of somebody with roles.

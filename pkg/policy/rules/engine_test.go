@@ -179,6 +179,21 @@ func TestLoad_DocumentedRule_Works(t *testing.T) {
 	require.Equal(t, policy.Allow, d.Verdict)
 }
 
+func TestLoad_DocumentedParameters_AreGood(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/policy.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "```yaml\n")
+	require.True(t, ok)
+	params, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok)
+	in := asked("ann", "lead")
+	in.Team.ID, in.Now = "payments-eu", instant(t, "2026-12-24T12:00:00Z")
+	d := decide(t, params, in)
+	require.Equal(t, policy.Deny, d.Verdict)
+	require.Equal(t, []policy.Approvers{{Role: "approver", Count: 2}}, d.Approvers)
+	require.Len(t, d.Reasons, 3)
+}
+
 // A bundle that is wrong is refused when it is loaded: it would otherwise hold rules that never find anything.
 func TestLoad_WrongBundle_SaysWhatIsWrong(t *testing.T) {
 	rule := func(body string) string {

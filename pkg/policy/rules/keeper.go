@@ -118,6 +118,7 @@ func (k *Keeper) keep(ctx context.Context, now time.Time, level slog.Level, what
 	k.stale.CompareAndSwap(nil, &now)
 	if why := what + err.Error(); why != k.trouble {
 		k.trouble = why
+		//nolint:sloglint // what is one of three literals
 		k.log.LogAttrs(ctx, level, what, append(attrs, slog.Any("error", err), slog.String("revision", k.Revision()))...)
 	}
 }

@@ -97,7 +97,14 @@ type planner struct {
 }
 
 func (planner) Plan(ctx context.Context, r *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
-	return &nthlayerv1.Plan{TeamId: r.GetTeamId(), SyncStatus: "in_sync", Hash: r.GetSource() + " for " + rpc.RequestID(ctx)}, nil
+	who, err := rpc.BehalfOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &nthlayerv1.Plan{
+		TeamId: r.GetTeamId(), TeamName: who + " as " + strings.Join(rpc.RolesOfBehalf(ctx), ", "),
+		SyncStatus: "in_sync", Hash: r.GetSource() + " for " + rpc.RequestID(ctx),
+	}, nil
 }
 
 // peers answer for the other services; nil: an impostor for the scheduler, nobody for the notifier.

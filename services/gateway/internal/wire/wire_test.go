@@ -202,6 +202,10 @@ func TestForwarded_Calls_ReachOnlyTheRoleTheyAreFor(t *testing.T) {
 	status, body, _ := s.call(t, "POST", "/v1/teams/payments:plan", token, `{}`, "X-Request-Id", "req-9")
 	require.Equal(t, http.StatusOK, status, body)
 	require.Contains(t, body, `cortex for req-9`, "the request id goes along")
+	require.Contains(t, body, `alice as admin, approver, operator, viewer`, "who asks, and with which roles: rules go by it")
+	status, body, _ = s.call(t, "POST", "/v1/teams/payments:plan", s.token("ben", "nthlayer/viewer"), `{}`)
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, body, `ben as viewer"`)
 
 	status, body, _ = s.call(t, "GET", "/v1/deliveries", token, "")
 	require.Equal(t, http.StatusServiceUnavailable, status)

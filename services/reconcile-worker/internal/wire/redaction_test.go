@@ -120,7 +120,7 @@ func (w *worker) reconcile(t *testing.T, team string) {
 
 // plan asks for a plan, and notes what a caller sees.
 func (w *worker) plan(t *testing.T, team string) error {
-	plan, err := w.planner.Plan(t.Context(), &nthlayerv1.PlanTeamRequest{TeamId: team})
+	plan, err := w.planner.Plan(t.Context(), &nthlayerv1.PlanTeamRequest{TeamId: team, PolicyInput: true})
 	w.Add("answers", plan.String())
 	if err != nil {
 		w.Add("answers", err.Error())
