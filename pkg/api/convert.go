@@ -108,9 +108,9 @@ func Finding(e trail.Entry) *nthlayerv1.Finding {
 		RecordedAt: timestamppb.New(e.RecordedAt), Hash: e.Hash, PrevHash: e.PrevHash, Content: []byte(e.Content),
 		Reason: e.Reason, RequestId: e.RequestID, PlanHash: e.PlanHash, ApprovedBy: e.ApprovedBy,
 	}
-	if d := e.Decision; d != nil {
-		finding.Decision = &nthlayerv1.Decision{Verdict: d.Verdict, Reasons: d.Reasons, Revision: d.Revision}
-		for _, note := range d.Notes {
+	if e.Decision != nil {
+		finding.Decision = &nthlayerv1.Decision{Verdict: e.Decision.Verdict, Reasons: e.Decision.Reasons, Revision: e.Decision.Revision}
+		for _, note := range e.Decision.Notes {
 			finding.Decision.Violations = append(finding.Decision.Violations, &nthlayerv1.Violation{Verdict: string(policy.Allow), Reason: note})
 		}
 	}
@@ -122,20 +122,31 @@ func Finding(e trail.Entry) *nthlayerv1.Finding {
 	return finding
 }
 
-// Entry reads an entry of the trail back from what the API showed. It takes the finding from the sealed content, so that
-// a verifier checks what was sealed.
+// Entry reads an entry of the trail back from what the API showed. It takes the finding from the sealed content; what is
+// shown beside the content must be the content, in every field, for that is what people read.
 func Entry(f *nthlayerv1.Finding) (trail.Entry, error) {
-	finding, err := trail.Decode(string(f.GetContent()))
+	sealed, err := trail.Decode(string(f.GetContent()))
 	if err != nil {
-		return trail.Entry{}, &trail.BrokenError{Seq: f.GetSeq(), Problem: "its content cannot be read"}
+		return trail.Entry{}, &trail.BrokenError{Seq: f.GetSeq(), Problem: "its content cannot be read: " + err.Error()}
 	}
-	shown := trail.Entry{Finding: finding, Content: string(f.GetContent()), PrevHash: f.GetPrevHash(), Hash: f.GetHash()}
-	// What is shown beside the content must be the content: it is what people read.
-	shown.Seq, shown.JobID, shown.TeamID = f.GetSeq(), f.GetJobId(), f.GetTeamId()
-	shown.EntityRef, shown.Action, shown.Outcome = f.GetEntityRef(), f.GetAction(), f.GetOutcome()
-	shown.Message, shown.Actor, shown.RecordedAt = f.GetMessage(), f.GetActor(), f.GetRecordedAt().AsTime()
-	shown.Reason, shown.RequestID, shown.PlanHash, shown.ApprovedBy = f.GetReason(), f.GetRequestId(), f.GetPlanHash(), f.GetApprovedBy()
-	return shown, nil
+	e := trail.Entry{Finding: sealed, Content: string(f.GetContent()), PrevHash: f.GetPrevHash(), Hash: f.GetHash()}
+	if field := differs(f, Finding(e)); field != "" {
+		return e, &trail.BrokenError{Seq: f.GetSeq(), Problem: "another " + field + " is shown than was sealed"}
+	}
+	return e, nil
+}
+
+// differs names the first field in which two findings differ, or "". Fields that this program does not know it does not show.
+func differs(shown, want *nthlayerv1.Finding) string {
+	a, b := shown.ProtoReflect(), want.ProtoReflect()
+	fields := a.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if a.Has(field) != b.Has(field) || !a.Get(field).Equal(b.Get(field)) {
+			return string(field.Name())
+		}
+	}
+	return ""
 }
 
 // Time shows a time that may not have come yet.

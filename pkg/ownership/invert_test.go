@@ -37,7 +37,7 @@ func towards(from, to ownership.Observed) ownership.Plan {
 	var wanted []ownership.Wanted
 	for _, m := range to.Members {
 		d.Members = append(d.Members, ownership.Member{Email: m.User.Email})
-		wanted = append(wanted, ownership.Wanted{User: m.User, Role: m.Role})
+		wanted = append(wanted, ownership.Wanted(m))
 	}
 	return ownership.Diff(d, from, wanted)
 }

@@ -43,7 +43,7 @@ func CSV(w io.Writer, items []notice.AuditItem) error {
 // formula begins what a spreadsheet computes; the wide forms count as well where East Asian settings are on.
 const formula = "=+-@＝＋－＠"
 
-// Harmless is a cell that no spreadsheet takes for a formula.
+// Harmless is a cell that no spreadsheet computes and no terminal obeys.
 func Harmless(cell string) string {
 	cell = clean(cell, math.MaxInt)
 	if strings.IndexAny(cell, formula) == 0 {

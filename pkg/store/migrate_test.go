@@ -145,7 +145,7 @@ func TestMigrate_TrailIntoParts_ChainStays(t *testing.T) {
 	}
 	require.NoError(t, v.Close(head))
 	require.EqualValues(t, 60, head.Seq)
-	for _, statement := range []string{"UPDATE findings SET outcome = 'failed' WHERE seq = 3", "DELETE FROM findings WHERE seq = 45", "DELETE FROM findings_0"} {
+	for _, statement := range []string{"UPDATE findings SET outcome = 'failed' WHERE seq = 3", "DELETE FROM findings WHERE seq = 45", "DELETE FROM findings_1"} {
 		_, err = direct.Exec(t.Context(), statement)
 		require.ErrorContains(t, err, "append-only", statement)
 	}

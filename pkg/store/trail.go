@@ -16,13 +16,14 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
-// FindingFilter selects findings; empty fields select all. After is the last entry of the page before.
+// FindingFilter selects findings; empty fields select all. After is the last entry of the page before, Last the last one
+// that is wanted.
 type FindingFilter struct {
 	After   int64
+	Last    int64
 	TeamID  string
 	JobID   uuid.UUID
 	Outcome string
-	UpTo    int64 // the last entry; 0: there is no bound
 	Limit   int
 	Teams   []string // only those of these teams; nil: of all
 }
@@ -31,7 +32,7 @@ type FindingFilter struct {
 // that verification sees an edit of either.
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]trail.Entry, error) {
 	rows, err := s.q.ListFindings(ctx, db.ListFindingsParams{
-		After: f.After, UpTo: f.UpTo, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, Teams: f.Teams, PageSize: int32(f.Limit),
+		After: f.After, Last: f.Last, TeamID: f.TeamID, JobID: f.JobID, Outcome: f.Outcome, Teams: f.Teams, PageSize: int32(f.Limit),
 	})
 	if err != nil {
 		return nil, wrap(err, "list findings")
@@ -94,13 +95,6 @@ func entity(content json.RawMessage, into **ownership.Entity) error {
 	return decode(content, into)
 }
 
-// The trail has room for so many entries more, in parts of so many; that is looked after each time that so many were appended.
-const (
-	trailRoom   = 500_000
-	trailPart   = 100_000
-	extendEvery = 1_000
-)
-
 // record appends what is not there yet of a run's findings after the trail's head, which the transaction has locked.
 func record(ctx context.Context, q *db.Queries, head trail.Head, run Run, findings []trail.Finding) error {
 	recorded, err := q.RecordedChanges(ctx, run.JobID)
@@ -137,15 +131,11 @@ func record(ctx context.Context, q *db.Queries, head trail.Head, run Run, findin
 	if len(p.Seqs) == 0 {
 		return nil
 	}
-	if p.Seqs[0]/extendEvery != head.Seq/extendEvery {
-		if err := q.ExtendTrail(ctx, db.ExtendTrailParams{Room: trailRoom, PartSize: trailPart}); err != nil {
-			return err
-		}
-	}
-	if err := q.AppendFindings(ctx, p); err != nil {
+	// The head goes first: partitions are made where it goes.
+	if err := q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash}); err != nil {
 		return err
 	}
-	return q.MoveTrailHead(ctx, db.MoveTrailHeadParams{Seq: head.Seq, Hash: head.Hash})
+	return q.AppendFindings(ctx, p)
 }
 
 // TrailHead gives the newest entry of the trail.

@@ -3,207 +3,286 @@ package trail
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
-// Format names the export that Writer writes and Check reads: JSON Lines. The first line is a Header, each of the lines that
-// follow is one entry with the bytes that were sealed, the last line is a Footer. An export is a piece of the chain without a
-// gap, so it proves itself, and joins on to the export before it.
-const Format = "nthlayer.trail.export.v1"
+// An export is a stretch of the trail as JSON Lines: a header, one line an entry, a footer. It is proved by itself; exports
+// that follow each other are proved together. docs/trail.md describes it for those who have no NthLayer.
+const (
+	exportFormat  = "nthlayer.trail.export"
+	exportVersion = 1
+	mostLine      = 64 << 20 // bytes; an entry holds one change
+)
 
-// Header begins an export.
+// Header is the first line of an export.
 type Header struct {
-	Format     string     `json:"format"`
-	From       *time.Time `json:"from,omitempty"` // the period that was asked for
-	To         *time.Time `json:"to,omitempty"`
-	Anchor     Head       `json:"anchor"` // the entry before the first of the export
-	Head       Head       `json:"head"`   // the newest entry of the trail when it was exported
-	ExportedAt time.Time  `json:"exported_at"`
+	Format     string            `json:"format"`
+	Version    int               `json:"version"`
+	From       *time.Time        `json:"from,omitempty"` // the period that was asked for
+	To         *time.Time        `json:"to,omitempty"`
+	Filters    map[string]string `json:"filters,omitempty"` // with any, entries are left out and nothing is proved
+	Anchor     Head              `json:"anchor"`            // the entry before the first
+	Head       Head              `json:"head"`              // the newest entry when the export was made
+	ExportedAt time.Time         `json:"exported_at"`
 }
 
-// Footer ends an export: without it, the export was cut off.
-type Footer struct {
+// footer is the last line of an export: without it the file was cut off.
+type footer struct {
 	Count int64 `json:"count"`
 	Last  Head  `json:"last"`
 }
 
-// exported is the line of one entry.
-type exported struct {
-	Hash     string          `json:"hash"`
-	PrevHash string          `json:"prev_hash"`
-	Finding  json.RawMessage `json:"finding"` // the sealed bytes
+// Exporter writes an export, entry by entry, and holds none of them. It refuses entries that do not hold, so that what
+// it has written whole can be proved.
+type Exporter struct {
+	out    io.Writer
+	header Header
+	check  Verifier
+	begun  bool
+	count  int64
+	last   Head
 }
 
-// Writer writes an export, entry by entry.
-type Writer struct {
-	out  *bufio.Writer
-	last Head
-	n    int64
+// NewExporter begins an export. Anchor is set by the first entry; where there is none it stays as it is.
+func NewExporter(out io.Writer, h Header) *Exporter {
+	h.Format, h.Version, h.ExportedAt = exportFormat, exportVersion, h.ExportedAt.UTC()
+	return &Exporter{out: out, header: h, last: h.Anchor}
 }
 
-// NewWriter begins an export with its header.
-func NewWriter(w io.Writer, h Header) (*Writer, error) {
-	h.Format = Format
-	e := &Writer{out: bufio.NewWriterSize(w, 1<<16), last: h.Anchor}
-	return e, e.line(h)
-}
-
-// Add writes the next entry. The chain is checked on the way: what does not hold is not exported as if it did.
-func (e *Writer) Add(entry Entry) error {
-	v := Verifier{head: e.last}
-	if err := v.Next(entry); err != nil {
+// Add writes the next entry.
+func (x *Exporter) Add(e Entry) error {
+	if !x.begun {
+		if err := x.begin(Head{Seq: e.Seq - 1, Hash: e.PrevHash}); err != nil {
+			return err
+		}
+	}
+	if len(x.header.Filters) > 0 { // entries are missing on purpose: each is checked for itself
+		x.check = Verifier{head: Head{Seq: e.Seq - 1, Hash: e.PrevHash}}
+	}
+	if err := x.check.Next(e); err != nil {
 		return err
 	}
-	e.last = v.head
-	e.n++
-	// By hand: an encoder would not keep the sealed bytes as they are.
-	_, err := fmt.Fprintf(e.out, "{\"hash\":%q,\"prev_hash\":%q,\"finding\":%s}\n", entry.Hash, entry.PrevHash, entry.Content)
-	return err
+	x.count, x.last = x.count+1, x.check.Head()
+	return write(x.out, exportLine(e))
 }
 
-// Close writes the footer and gives it.
-func (e *Writer) Close() (Footer, error) {
-	f := Footer{Count: e.n, Last: e.last}
-	return f, errors.Join(e.line(f), e.out.Flush())
-}
-
-func (e *Writer) line(v any) error {
-	text, err := json.Marshal(v)
-	if err == nil {
-		_, err = e.out.Write(append(text, '\n'))
-	}
-	return err
-}
-
-// mostLine bounds a line of an export: an entry has some kB.
-const mostLine = 16 << 20
-
-// Check reads an export and proves it: no entry was changed, left out, put in or moved, and the end is there. It needs nothing
-// else. each is called with every entry once it was checked; it may be nil.
-func Check(r io.Reader, each func(Entry) error) (Header, Footer, error) {
-	var header Header
-	var footer Footer
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 1<<16), mostLine)
-	next := func() ([]byte, error) {
-		if lines.Scan() {
-			return lines.Bytes(), nil
+// Close writes the end.
+func (x *Exporter) Close() error {
+	if !x.begun {
+		if err := x.begin(x.header.Anchor); err != nil {
+			return err
 		}
-		if err := lines.Err(); err != nil {
-			return nil, fmt.Errorf("read the export: %w", err)
-		}
-		return nil, errors.New("the export was cut off: its last line is missing")
 	}
-	line, err := next()
+	return writeJSON(x.out, footer{Count: x.count, Last: x.last})
+}
+
+// Count is how many entries were written, and Last the newest of them.
+func (x *Exporter) Count() (n int64, last Head) { return x.count, x.last }
+
+func (x *Exporter) begin(anchor Head) error {
+	x.begun, x.header.Anchor, x.check = true, anchor, NewVerifier(anchor)
+	return writeJSON(x.out, x.header)
+}
+
+// exportLine is an entry's line. The finding is for those who read; it is the sealed content, byte for byte.
+func exportLine(e Entry) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"seq":%d,"prev_hash":%s,"hash":%s,"content":%s,"finding":%s}`, e.Seq, quote(e.PrevHash), quote(e.Hash), quote(e.Content), e.Content)
+	return b.Bytes()
+}
+
+func quote(s string) []byte {
+	b, _ := compactJSON(s) // a string can be written
+	return b
+}
+
+func compactJSON(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimRight(buf.Bytes(), "\n"), err
+}
+
+func writeJSON(w io.Writer, v any) error {
+	line, err := compactJSON(v)
 	if err != nil {
-		return header, footer, err
+		return err
 	}
-	if err := strictly(line, &header); err != nil || header.Format != Format {
-		return header, footer, errors.New("this is no export of a trail: it does not begin with a line of the format " + Format)
+	return write(w, line)
+}
+
+func write(w io.Writer, line []byte) error {
+	_, err := w.Write(append(line, '\n'))
+	return err
+}
+
+// ErrFiltered says that an export leaves entries out.
+var ErrFiltered = errors.New("it is filtered and cannot prove anything: export the period without filters")
+
+// ReadHeader reads the first line of an export, which may be compressed.
+func ReadHeader(r io.Reader) (Header, error) {
+	lines, err := exportLines(r)
+	if err != nil {
+		return Header{}, err
 	}
-	v := Verifier{head: header.Anchor}
-	for {
-		if line, err = next(); err != nil {
-			return header, footer, err
+	return readHeader(lines)
+}
+
+// VerifyExport checks an export, which may be compressed, from its first byte to its last, and gives its header and its
+// newest entry. Every line must be as an Exporter writes it, so that no edit is too small. Each entry that holds is given
+// to entry, which may be nil.
+func VerifyExport(r io.Reader, entry func(Entry) error) (Header, Head, error) {
+	lines, err := exportLines(r)
+	if err != nil {
+		return Header{}, Head{}, err
+	}
+	h, err := readHeader(lines)
+	if err != nil {
+		return h, Head{}, err
+	}
+	if len(h.Filters) > 0 {
+		return h, Head{}, ErrFiltered
+	}
+	check := NewVerifier(h.Anchor)
+	for lines.Scan() {
+		line := lines.Bytes()
+		if bytes.HasPrefix(line, []byte(`{"count":`)) {
+			return h, check.Head(), readFooter(lines, h, check.Head())
 		}
-		if strictly(line, &footer) == nil {
-			break
+		e, err := readEntry(line)
+		if err == nil {
+			err = check.Next(e)
+		} else {
+			err = &BrokenError{Seq: check.Head().Seq + 1, Problem: err.Error()}
 		}
-		entry, err := readEntry(line)
+		if err == nil && entry != nil {
+			err = entry(e)
+		}
 		if err != nil {
-			return header, footer, &BrokenError{Seq: v.head.Seq + 1, Problem: err.Error()}
-		}
-		if err := v.Next(entry); err != nil {
-			return header, footer, err
-		}
-		if each != nil {
-			if err := each(entry); err != nil {
-				return header, footer, err
-			}
+			return h, check.Head(), err
 		}
 	}
-	switch count := v.head.Seq - header.Anchor.Seq; {
-	case lines.Scan():
-		return header, footer, errors.New("something follows the export's last line")
-	case footer.Count != count || footer.Last != v.head:
-		return header, footer, &BrokenError{Seq: v.head.Seq, Problem: fmt.Sprintf("the export has %d entries up to this one, and says that it has %d up to entry %d",
-			count, footer.Count, footer.Last.Seq)}
+	if err := lines.Err(); err != nil {
+		return h, check.Head(), &BrokenError{Seq: check.Head().Seq + 1, Problem: "the file cannot be read on: " + err.Error()}
 	}
-	return header, footer, nil
+	return h, check.Head(), &BrokenError{Seq: check.Head().Seq + 1, Problem: "the file was cut off: it does not say where it ends"}
+}
+
+// exportLines reads line by line. What follows the last newline is no line: it was cut off.
+func exportLines(r io.Reader) (*bufio.Scanner, error) {
+	in := bufio.NewReader(r)
+	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, fmt.Errorf("read the compressed file: %w", err)
+		}
+		in = bufio.NewReader(z)
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, mostLine)
+	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		if i := bytes.IndexByte(data, '\n'); i >= 0 {
+			return i + 1, data[:i], nil
+		}
+		if atEOF && len(data) > 0 {
+			return 0, nil, errors.New("its last line is not whole")
+		}
+		return 0, nil, nil
+	})
+	return lines, nil
+}
+
+func readHeader(lines *bufio.Scanner) (Header, error) {
+	var h Header
+	noExport := errors.New("it is no export of the trail: its first line is not the header")
+	if !lines.Scan() {
+		if err := lines.Err(); err != nil {
+			return h, fmt.Errorf("read its first line: %w", err)
+		}
+		return h, noExport
+	}
+	line := lines.Bytes()
+	if err := json.Unmarshal(line, &h); err != nil || h.Format != exportFormat {
+		return h, noExport
+	}
+	if h.Version != exportVersion {
+		return h, fmt.Errorf("its format has version %d, this program knows %d", h.Version, exportVersion)
+	}
+	if again, err := compactJSON(h); err != nil || !bytes.Equal(again, line) {
+		return h, errors.New("its header was changed")
+	}
+	return h, nil
 }
 
 func readEntry(line []byte) (Entry, error) {
-	var e exported
-	if err := strictly(line, &e); err != nil {
+	var read struct {
+		Seq      int64  `json:"seq"`
+		PrevHash string `json:"prev_hash"`
+		Hash     string `json:"hash"`
+		Content  string `json:"content"`
+	}
+	if err := json.Unmarshal(line, &read); err != nil {
 		return Entry{}, errors.New("its line cannot be read")
 	}
-	finding, err := Decode(string(e.Finding))
+	finding, err := Decode(read.Content)
 	if err != nil {
 		return Entry{}, errors.New("its content cannot be read")
 	}
-	return Entry{Finding: finding, Content: string(e.Finding), PrevHash: e.PrevHash, Hash: e.Hash}, nil
+	if finding.Seq != read.Seq {
+		return Entry{}, fmt.Errorf("it is numbered %d beside its content and %d in it", read.Seq, finding.Seq)
+	}
+	e := Entry{Finding: finding, Content: read.Content, PrevHash: read.PrevHash, Hash: read.Hash}
+	if !bytes.Equal(exportLine(e), line) {
+		return e, errors.New("what it shows differs from what was sealed")
+	}
+	return e, nil
 }
 
-// strictly decodes one JSON object without fields that are not known.
-func strictly(line []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+func readFooter(lines *bufio.Scanner, h Header, last Head) error {
+	broken := func(problem string) error { return &BrokenError{Seq: last.Seq, Problem: problem} }
+	want, err := compactJSON(footer{Count: last.Seq - h.Anchor.Seq, Last: last})
+	if err != nil {
 		return err
 	}
-	if decoder.More() {
-		return errors.New("more than one value")
+	if !bytes.Equal(lines.Bytes(), want) {
+		return broken("the entries end here, and the last line of the file says otherwise: some were cut off")
+	}
+	if h.Head.Seq < last.Seq || h.Head.Seq == last.Seq && h.Head.Hash != last.Hash {
+		return broken("the header names another newest entry")
+	}
+	if lines.Scan() {
+		return broken("something follows the last line of the file")
+	}
+	if err := lines.Err(); err != nil {
+		return broken("something follows the last line of the file: " + err.Error())
 	}
 	return nil
 }
 
-// Piece is an export that was checked, as a piece of the chain.
-type Piece struct {
-	Name   string
-	Header Header
-	Footer Footer
+// CSVTitles are the columns of an export as a table; CSVCells are an entry's cells in that order.
+func CSVTitles() []string {
+	return []string{
+		"seq", "recorded_at", "team_id", "actor", "reason", "action", "entity_ref", "before", "after", "outcome", "message",
+		"verdict", "approved_by", "plan_hash", "request_id", "job_id", "change_id", "prev_hash", "hash", "content",
+	}
 }
 
-// Join puts pieces in their order and proves that each follows the one before: it gives the range that they hold together.
-func Join(pieces []Piece) (first, last Head, err error) {
-	if len(pieces) == 0 {
-		return first, last, errors.New("there is nothing to check")
+// CSVCells are the cells of an entry.
+func CSVCells(e Entry) []string {
+	verdict := ""
+	if e.Decision != nil {
+		verdict = e.Decision.Verdict
 	}
-	byAnchor := make(map[Head]Piece, len(pieces))
-	follows := map[Head]bool{}
-	for _, p := range pieces {
-		if p.Footer.Count == 0 {
-			continue
-		}
-		if other, ok := byAnchor[p.Header.Anchor]; ok {
-			return first, last, fmt.Errorf("%s and %s begin with the same entry; give one of them", other.Name, p.Name)
-		}
-		byAnchor[p.Header.Anchor] = p
-		follows[p.Footer.Last] = true
+	return []string{
+		fmt.Sprint(e.Seq), e.RecordedAt.UTC().Format(time.RFC3339Nano), e.TeamID, e.Actor, e.Reason, e.Action, e.EntityRef, string(e.Before),
+		string(e.After), e.Outcome, e.Message, verdict, strings.Join(e.ApprovedBy, " "), e.PlanHash, e.RequestID, e.JobID, e.ChangeID,
+		e.PrevHash, e.Hash, e.Content,
 	}
-	var begins []Piece
-	for _, p := range byAnchor {
-		if !follows[p.Header.Anchor] {
-			begins = append(begins, p)
-		}
-	}
-	if len(byAnchor) == 0 {
-		return pieces[0].Header.Anchor, pieces[0].Header.Anchor, nil
-	}
-	if len(begins) != 1 {
-		return first, last, fmt.Errorf("the exports do not join on to each other: there are %d pieces with gaps between them", max(len(begins), 2))
-	}
-	first, last = begins[0].Header.Anchor, begins[0].Footer.Last
-	for used := 1; used < len(byAnchor); used++ {
-		p, ok := byAnchor[last]
-		if !ok {
-			return first, last, fmt.Errorf("the exports do not join on to each other after entry %d", last.Seq)
-		}
-		last = p.Footer.Last
-	}
-	return first, last, nil
 }

@@ -2,6 +2,10 @@ package trail_test
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,142 +16,162 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/trail"
 )
 
-// exportOf is an export of some entries of a chain.
-func exportOf(t require.TestingT, entries []trail.Entry, anchor, head trail.Head) string {
-	var out bytes.Buffer
-	w, err := trail.NewWriter(&out, trail.Header{Anchor: anchor, Head: head, ExportedAt: time.Unix(1700000000, 0).UTC()})
-	require.NoError(t, err)
+// export writes entries as an export.
+func export(t require.TestingT, entries []trail.Entry, head trail.Head) []byte {
+	var b bytes.Buffer
+	out := trail.NewExporter(&b, trail.Header{Head: head, ExportedAt: time.Unix(1700000000, 0)})
 	for _, e := range entries {
-		require.NoError(t, w.Add(e))
+		require.NoError(t, out.Add(e))
 	}
-	_, err = w.Close()
-	require.NoError(t, err)
-	return out.String()
+	require.NoError(t, out.Close())
+	return b.Bytes()
 }
 
-func checked(text string) (trail.Piece, int, error) {
-	n := 0
-	header, footer, err := trail.Check(strings.NewReader(text), func(trail.Entry) error { n++; return nil })
-	return trail.Piece{Name: "file", Header: header, Footer: footer}, n, err
+func TestVerifyExport_WholeOrPart_Holds(t *testing.T) {
+	entries, head := chain(t, 7)
+	for name, part := range map[string][]trail.Entry{"whole": entries, "begin": entries[:3], "middle": entries[2:5], "end": entries[5:], "one": entries[3:4]} {
+		content := export(t, part, head)
+		h, last, err := trail.VerifyExport(bytes.NewReader(content), nil)
+		require.NoError(t, err, name)
+		require.Equal(t, part[0].PrevHash, h.Anchor.Hash)
+		require.Equal(t, part[0].Seq-1, h.Anchor.Seq)
+		require.Equal(t, trail.Head{Seq: part[len(part)-1].Seq, Hash: part[len(part)-1].Hash}, last)
+
+		var compressed bytes.Buffer
+		z := gzip.NewWriter(&compressed)
+		_, _ = z.Write(content)
+		require.NoError(t, z.Close())
+		_, again, err := trail.VerifyExport(bytes.NewReader(compressed.Bytes()), nil)
+		require.NoError(t, err, name)
+		require.Equal(t, last, again)
+		_, _, err = trail.VerifyExport(bytes.NewReader(compressed.Bytes()[:compressed.Len()-9]), nil)
+		require.Error(t, err, "compressed and cut off")
+	}
 }
 
-func TestExport_WrittenAndChecked_Holds(t *testing.T) {
-	entries, head := chain(t, 9)
-	piece, n, err := checked(exportOf(t, entries, trail.Head{}, head))
-	require.NoError(t, err)
-	require.Equal(t, 9, n)
-	require.Equal(t, trail.Footer{Count: 9, Last: head}, piece.Footer)
-	_, n, err = checked(exportOf(t, nil, trail.Head{}, trail.Head{}))
-	require.NoError(t, err)
-	require.Zero(t, n)
-}
-
-// Pieces, in whatever order, join on to each other; a missing one is noticed.
-func TestJoin_PiecesOfOneChain(t *testing.T) {
+// Any byte that is other, missing or added in an entry or the last line is found; so is any line that is missing, doubled or
+// moved. In the header it is everything that proof rests on.
+func TestVerifyExport_AnyEdit_IsFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		entries, head := chain(t, rapid.IntRange(3, 20).Draw(t, "n"))
-		var pieces []trail.Piece
-		anchor := trail.Head{}
-		for rest := entries; len(rest) > 0; {
-			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
-			piece, _, err := checked(exportOf(t, rest[:n], anchor, head))
-			require.NoError(t, err)
-			pieces, rest, anchor = append(pieces, piece), rest[n:], piece.Footer.Last
-		}
-		shuffled := rapid.Permutation(pieces).Draw(t, "order")
-		first, last, err := trail.Join(shuffled)
-		require.NoError(t, err)
-		require.Equal(t, []trail.Head{{}, head}, []trail.Head{first, last})
-		if len(pieces) > 2 {
-			_, _, err = trail.Join(append(pieces[:1:1], pieces[2:]...))
-			require.Error(t, err, "one is missing in the middle")
-		}
-		_, _, err = trail.Join(append(pieces, pieces[0]))
-		require.Error(t, err, "one is there twice")
-	})
-}
-
-// Whatever is done to an export, it does not hold any more.
-func TestCheck_AnyEdit_IsFound(t *testing.T) {
-	entries, head := chain(t, 6)
-	whole := exportOf(t, entries, trail.Head{}, head)
-	lines := strings.SplitAfter(strings.TrimSuffix(whole, "\n"), "\n")
-	rapid.Check(t, func(t *rapid.T) {
-		edited := append([]string{}, lines...)
-		at := rapid.IntRange(1, 6).Draw(t, "line")
-		switch edit := rapid.SampledFrom([]string{"drop", "cut", "swap", "repeat", "byte", "other", "after"}).Draw(t, "edit"); edit {
-		case "drop":
-			edited = append(edited[:at:at], edited[at+1:]...)
+		entries, head := chain(t, rapid.IntRange(3, 6).Draw(t, "n"))
+		content := export(t, entries, head)
+		lines := bytes.SplitAfter(bytes.TrimSuffix(content, []byte("\n")), []byte("\n"))
+		header := len(lines[0])
+		var edited []byte
+		switch rapid.SampledFrom([]string{"flip", "cut", "add", "drop line", "repeat line", "swap lines"}).Draw(t, "edit") {
+		case "flip":
+			i := rapid.IntRange(header, len(content)-1).Draw(t, "at")
+			edited = bytes.Clone(content)
+			edited[i] ^= byte(rapid.IntRange(1, 255).Draw(t, "by"))
 		case "cut":
-			edited = edited[:rapid.IntRange(0, 7).Draw(t, "lines left")]
-		case "swap":
-			edited[at], edited[at%6+1] = edited[at%6+1], edited[at]
-		case "repeat":
-			edited[at] += edited[at]
-		case "byte":
-			i := rapid.IntRange(0, len(edited[at])-2).Draw(t, "byte")
-			with := rapid.SampledFrom([]byte(`0a"x{`)).Draw(t, "with")
-			if edited[at][i] == with {
-				t.Skip("nothing changed")
-			}
-			edited[at] = edited[at][:i] + string(with) + edited[at][i+1:]
-		case "other":
-			edited[at] = strings.Replace(edited[at], `"actor":"ann"`, `"actor":"eve"`, 1)
-		case "after":
-			edited = append(edited, "\n{}\n")
+			edited = content[:rapid.IntRange(0, len(content)-1).Draw(t, "at")]
+		case "add":
+			i := rapid.IntRange(header, len(content)).Draw(t, "at")
+			edited = slices.Insert(bytes.Clone(content), i, rapid.SliceOfN(rapid.Byte(), 1, 3).Draw(t, "what")...)
+		case "drop line":
+			i := rapid.IntRange(0, len(lines)-1).Draw(t, "line")
+			edited = bytes.Join(slices.Delete(slices.Clone(lines), i, i+1), nil)
+		case "repeat line":
+			i := rapid.IntRange(0, len(lines)-2).Draw(t, "line")
+			edited = bytes.Join(slices.Insert(slices.Clone(lines), i, lines[i]), nil)
+		case "swap lines":
+			i := rapid.IntRange(0, len(lines)-3).Draw(t, "line")
+			moved := slices.Clone(lines)
+			moved[i], moved[i+1] = moved[i+1], moved[i]
+			edited = bytes.Join(moved, nil)
 		}
-		if text := strings.Join(edited, ""); text != whole && strings.TrimSpace(text) != strings.TrimSpace(whole) {
-			if _, _, err := checked(text); err == nil {
-				t.Fatalf("not found:\n%s", text)
-			}
+		if _, _, err := trail.VerifyExport(bytes.NewReader(edited), nil); err == nil {
+			t.Fatalf("not found:\n%s\n%s", content, edited)
 		}
 	})
 }
 
-// A forger who seals everything anew makes another chain: it does not join on to what is known.
-func TestJoin_WrittenAnew_DoesNotJoin(t *testing.T) {
+func TestVerifyExport_SaysWhatIsWrong(t *testing.T) {
 	entries, head := chain(t, 4)
-	first, _, err := checked(exportOf(t, entries[:2], trail.Head{}, head))
-	require.NoError(t, err)
-	forged, now, err := trail.Head{Seq: 2, Hash: strings.Repeat("0", 64)}.Append(entries[2].Finding)
-	require.NoError(t, err)
-	second, _, err := checked(exportOf(t, []trail.Entry{forged}, trail.Head{Seq: 2, Hash: strings.Repeat("0", 64)}, now))
-	require.NoError(t, err)
-	_, _, err = trail.Join([]trail.Piece{first, second})
-	require.Error(t, err)
-}
-
-// Entries that were sealed before the trail knew reasons and approvers read back as the bytes they are.
-func TestVerifier_EntrySealedByAnOlderProgram_Holds(t *testing.T) {
-	const content = `{"seq":1,"job_id":"j","change_id":"add_member:0","team_id":"payments","entity_ref":"person:0","action":"add_member","after":{"role":"<manager>"},"api_calls":[{"method":"PUT","path":"/teams/P1/users/P2","status":204,"at":"2023-11-14T22:13:20.123456Z"}],"outcome":"applied","actor":"ann","recorded_at":"2023-11-14T22:13:20.987654Z"}`
-	finding, err := trail.Decode(content)
-	require.NoError(t, err)
-	entry, head, err := trail.Head{}.Append(finding)
-	require.NoError(t, err)
-	require.Equal(t, content, entry.Content)
-	require.NoError(t, verify([]trail.Entry{entry}, head))
-}
-
-// What came to the trail later is sealed as well.
-func TestVerifier_WhoApprovedAndWhy_IsSealed(t *testing.T) {
-	finding := trail.Finding{
-		JobID: "j", ChangeID: "c", Actor: "ann", Outcome: trail.Applied, Reason: "moved", RequestID: "r", PlanHash: "h", UserID: "P1",
-		Decision: &trail.Decision{Verdict: "require_approval", Reasons: []string{"4 of 13"}, Notes: []string{"freeze"}, Revision: "1"}, ApprovedBy: []string{"bob"},
+	content := string(export(t, entries, head))
+	lines := strings.SplitAfter(content, "\n")
+	shown := func(from, to string) string {
+		i := strings.Index(lines[2], `"finding":`)
+		return lines[0] + lines[1] + lines[2][:i] + strings.Replace(lines[2][i:], from, to, 1) + lines[3] + lines[4] + lines[5]
 	}
-	entry, head, err := trail.Head{}.Append(finding)
-	require.NoError(t, err)
-	require.NoError(t, verify([]trail.Entry{entry}, head))
-	for name, edit := range map[string]func(f *trail.Finding){
-		"reason":      func(f *trail.Finding) { f.Reason = "x" },
-		"request_id":  func(f *trail.Finding) { f.RequestID = "" },
-		"plan_hash":   func(f *trail.Finding) { f.PlanHash = "x" },
-		"user_id":     func(f *trail.Finding) { f.UserID = "P2" },
-		"verdict":     func(f *trail.Finding) { f.Decision = &trail.Decision{Verdict: "allow"} },
-		"no decision": func(f *trail.Finding) { f.Decision = nil },
-		"approver":    func(f *trail.Finding) { f.ApprovedBy = []string{"eve"} },
+	for name, c := range map[string]struct{ content, says string }{
+		"nothing":          {"", "first line is not the header"},
+		"something else":   {`{"a":1}` + "\n", "first line is not the header"},
+		"a later version":  {strings.Replace(content, `"version":1`, `"version":2`, 1), "version 2"},
+		"cut off":          {strings.Join(lines[:4], ""), "entry 4: the file was cut off"},
+		"cut in a line":    {content[:len(content)-2], "last line is not whole"},
+		"entry missing":    {lines[0] + lines[1] + strings.Join(lines[3:], ""), "entry 2: missing"},
+		"end missing":      {strings.Join(lines[:4], "") + lines[5], "entry 3: the entries end here"},
+		"content edited":   {strings.Replace(content, `\"actor\":\"ann\"`, `\"actor\":\"eve\"`, 1), "entry 1: "},
+		"readable edited":  {shown(`"actor":"ann"`, `"actor":"eve"`), "entry 2: what it shows differs"},
+		"readable doubled": {shown(`"actor":"ann"`, `"actor":"ann","Actor":"eve"`), "entry 2: what it shows differs"},
+		"more at the end":  {content + lines[1], "something follows"},
+		"another head":     {strings.Replace(content, head.Hash, entries[0].Hash, 1), "newest entry"},
 	} {
-		edited := entry
-		edit(&edited.Finding)
-		require.Error(t, verify([]trail.Entry{edited}, head), name)
+		_, _, err := trail.VerifyExport(strings.NewReader(c.content), nil)
+		require.ErrorContains(t, err, c.says, name)
 	}
+}
+
+func TestExporter_Filtered_ProvesNothing(t *testing.T) {
+	entries, head := chain(t, 4)
+	var b bytes.Buffer
+	out := trail.NewExporter(&b, trail.Header{Head: head, Filters: map[string]string{"team_id": "payments"}})
+	require.NoError(t, out.Add(entries[0]))
+	require.NoError(t, out.Add(entries[2]))
+	forged := entries[3]
+	forged.Actor = "eve"
+	require.Error(t, out.Add(forged), "each entry is checked for itself")
+	require.NoError(t, out.Close())
+	_, _, err := trail.VerifyExport(&b, nil)
+	require.ErrorIs(t, err, trail.ErrFiltered)
+}
+
+func TestExporter_BrokenTrail_IsRefused(t *testing.T) {
+	entries, head := chain(t, 4)
+	var b bytes.Buffer
+	out := trail.NewExporter(&b, trail.Header{Head: head})
+	require.NoError(t, out.Add(entries[0]))
+	var broken *trail.BrokenError
+	require.ErrorAs(t, out.Add(entries[2]), &broken)
+	require.Equal(t, int64(2), broken.Seq)
+}
+
+// FuzzVerifyExport: whatever the file, it is judged without a panic; and what holds is what was exported.
+func FuzzVerifyExport(f *testing.F) {
+	entries, head := chain(f, 3)
+	good := export(f, entries, head)
+	f.Add(good)
+	f.Add(good[:len(good)/2])
+	f.Add([]byte{0x1f, 0x8b, 0})
+	f.Fuzz(func(t *testing.T, content []byte) {
+		var read []trail.Entry
+		h, last, err := trail.VerifyExport(bytes.NewReader(content), func(e trail.Entry) error { read = append(read, e); return nil })
+		if err != nil {
+			return
+		}
+		v := trail.NewVerifier(h.Anchor)
+		for _, e := range read {
+			require.NoError(t, v.Next(e))
+		}
+		require.NoError(t, v.Close(last))
+	})
+}
+
+// Entries that were sealed before findings named reasons, plans, decisions and approvers verify as they stand.
+func TestVerifier_EntriesFromBefore_HoldUnchanged(t *testing.T) {
+	content, err := os.ReadFile("testdata/before.jsonl")
+	require.NoError(t, err)
+	var v trail.Verifier
+	for line := range strings.Lines(string(content)) {
+		var old struct{ Content, PrevHash, Hash string }
+		require.NoError(t, json.Unmarshal([]byte(line), &old))
+		finding, err := trail.Decode(old.Content)
+		require.NoError(t, err)
+		require.NoError(t, v.Next(trail.Entry{Finding: finding, Content: old.Content, PrevHash: old.PrevHash, Hash: old.Hash}))
+		_, head, err := trail.Head{Seq: finding.Seq - 1, Hash: old.PrevHash}.Append(finding)
+		require.NoError(t, err)
+		require.Equal(t, old.Hash, head.Hash, "sealed again it is the same")
+	}
+	require.Equal(t, int64(3), v.Head().Seq)
 }

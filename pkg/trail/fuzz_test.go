@@ -30,6 +30,12 @@ var edits = []func(e *trail.Entry, text string){
 	func(e *trail.Entry, text string) { e.APICalls[0].Method = text },
 	func(e *trail.Entry, text string) { e.APICalls[0].Path = text },
 	func(e *trail.Entry, text string) { e.APICalls[0].RequestID = text },
+	func(e *trail.Entry, text string) { e.Reason = text },
+	func(e *trail.Entry, text string) { e.RequestID = text },
+	func(e *trail.Entry, text string) { e.PlanHash = text },
+	func(e *trail.Entry, text string) { e.UserID = text },
+	func(e *trail.Entry, text string) { e.ApprovedBy = []string{text} },
+	func(e *trail.Entry, text string) { e.Decision = &trail.Decision{Verdict: text} },
 }
 
 // FuzzVerifier: what was sealed is verified and reads back the same, whatever its texts; and an entry in which any text

@@ -123,11 +123,11 @@ func (e *BrokenError) Error() string {
 	return fmt.Sprintf("trail broken at entry %d: %s", e.Seq, e.Problem)
 }
 
-// Verifier checks a trail entry by entry, from the first.
+// Verifier checks a trail entry by entry: the zero Verifier from the first.
 type Verifier struct{ head Head }
 
-// VerifyAfter checks a piece of a trail: what follows an entry that is known.
-func VerifyAfter(anchor Head) *Verifier { return &Verifier{head: anchor} }
+// NewVerifier checks what follows anchor, an entry that is known from elsewhere.
+func NewVerifier(anchor Head) Verifier { return Verifier{head: anchor} }
 
 // Next checks the entry that follows. After an error the verifier stands where it was.
 func (v *Verifier) Next(e Entry) error {

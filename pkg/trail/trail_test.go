@@ -20,6 +20,8 @@ func chain(t require.TestingT, n int) ([]trail.Entry, trail.Head) {
 		entry, next, err := head.Append(trail.Finding{
 			JobID: "j", ChangeID: fmt.Sprintf("add_member:%d", i), TeamID: "payments", EntityRef: fmt.Sprintf("person:%d", i),
 			Action: "add_member", After: json.RawMessage(`{"role":"<manager>"}`), Outcome: trail.Applied, Actor: "ann",
+			Reason: "<moved>", RequestID: "r1", PlanHash: "p1", ApprovedBy: []string{"bob", "cleo"}, UserID: "U1",
+			Decision:   &trail.Decision{Verdict: "require_approval", Reasons: []string{"too many"}, Notes: []string{"freeze"}, Revision: "v1"},
 			APICalls:   []trail.APICall{{Method: "PUT", Path: "/teams/P1/users/P2", Status: 204, At: time.Unix(1700000000, 123456789)}},
 			RecordedAt: time.Unix(1700000000, 987654321).In(time.FixedZone("x", 3600)),
 		})
@@ -62,7 +64,8 @@ func TestVerifier_AnyEdit_IsFound(t *testing.T) {
 		entries, head := chain(t, rapid.IntRange(2, 12).Draw(t, "n"))
 		i := rapid.IntRange(0, len(entries)-1).Draw(t, "at")
 		e := &entries[i]
-		edit := rapid.SampledFrom([]string{"content", "outcome", "actor", "time", "hash", "prev", "drop", "cut", "swap", "repeat", "reseal"}).Draw(t, "edit")
+		edit := rapid.SampledFrom([]string{"content", "outcome", "actor", "time", "hash", "prev", "reason", "request id", "plan hash", "decision", "no decision",
+			"verdict", "decision's reason", "note", "revision", "approver", "no approver", "user id", "drop", "cut", "swap", "repeat", "reseal"}).Draw(t, "edit")
 		switch edit {
 		case "content":
 			e.Content = e.Content[:len(e.Content)-1] + " }"
@@ -72,6 +75,30 @@ func TestVerifier_AnyEdit_IsFound(t *testing.T) {
 			e.Actor = "eve"
 		case "time":
 			e.RecordedAt = e.RecordedAt.Add(time.Microsecond)
+		case "reason":
+			e.Reason = ""
+		case "request id":
+			e.RequestID = "r2"
+		case "plan hash":
+			e.PlanHash = "p2"
+		case "decision":
+			e.Decision = &trail.Decision{}
+		case "no decision":
+			e.Decision = nil
+		case "verdict":
+			e.Decision.Verdict = "allow"
+		case "decision's reason":
+			e.Decision.Reasons = nil
+		case "note":
+			e.Decision.Notes[0] = "no freeze"
+		case "revision":
+			e.Decision.Revision = "v2"
+		case "approver":
+			e.ApprovedBy[1] = "eve"
+		case "no approver":
+			e.ApprovedBy = e.ApprovedBy[:1]
+		case "user id":
+			e.UserID = "U2"
 		case "hash":
 			e.Hash = entries[(i+1)%len(entries)].Hash
 		case "prev":

@@ -20,7 +20,7 @@ SELECT
 -- name: ListFindings :many
 SELECT * FROM findings
 WHERE seq > @after
-  AND (@up_to::bigint = 0 OR seq <= @up_to)
+  AND (@last::bigint = 0 OR seq <= @last)
   AND (@team_id::text = '' OR team_id = @team_id)
   AND (@job_id::uuid = '00000000-0000-0000-0000-000000000000' OR job_id = @job_id)
   AND (@outcome::text = '' OR outcome = @outcome)
@@ -28,37 +28,53 @@ WHERE seq > @after
 ORDER BY seq
 LIMIT @page_size;
 
--- name: PeriodBounds :one
--- The first entry that was recorded at a time or later, and the last before another. NULL: there is none, or it was not asked.
-SELECT
-    coalesce((SELECT min(seq) FROM findings WHERE recorded_at >= sqlc.narg('recorded_from')::timestamptz), 0)::bigint AS first_seq,
-    coalesce((SELECT max(seq) FROM findings WHERE recorded_at < sqlc.narg('recorded_to')::timestamptz), 0)::bigint AS last_seq;
-
--- name: ExtendTrail :exec
-SELECT extend_trail(@room::bigint, @part_size::bigint);
-
--- name: TrailArchives :many
-SELECT * FROM trail_archives ORDER BY first_seq;
+-- name: FindingRange :one
+-- The first and the last entry of a period. Adding 0 keeps the planner from walking the trail in search of the first one.
+SELECT coalesce(min(seq + 0), 0)::bigint AS first_seq, coalesce(max(seq + 0), 0)::bigint AS last_seq
+FROM findings WHERE recorded_at >= @recorded_from AND recorded_at < @recorded_to;
 
 -- name: TrailAnchor :one
 SELECT last_seq, last_hash FROM trail_archives ORDER BY last_seq DESC LIMIT 1;
 
--- name: OldestPart :one
--- The oldest part of the trail that is full, if all of it was recorded before a time.
-SELECT trail_parts.name, trail_parts.first_seq, trail_parts.last_seq FROM trail_parts
-WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p)
-  AND trail_parts.last_seq <= (SELECT seq FROM trail_head)
-  AND NOT EXISTS (
-      SELECT FROM findings
-      WHERE findings.seq BETWEEN trail_parts.first_seq AND trail_parts.last_seq AND findings.recorded_at >= @before::timestamptz
-  );
+-- name: ListTrailArchives :many
+SELECT * FROM trail_archives ORDER BY first_seq;
 
--- name: SaveArchive :exec
-INSERT INTO trail_archives (first_seq, last_seq, anchor_hash, last_hash, location, sha256)
-VALUES (@first_seq, @last_seq, @anchor_hash, @last_hash, @location, @sha256);
+-- name: RunArchives :many
+-- The archives that may hold findings of a run: those of its time. Clocks of workers and database may differ a little.
+SELECT trail_archives.* FROM trail_archives JOIN runs ON runs.job_id = @job_id
+WHERE recorded_to >= runs.created_at - interval '5 minutes'
+  AND recorded_from <= coalesce(runs.finished_at, now()) + interval '5 minutes'
+ORDER BY first_seq;
 
--- name: DropPart :exec
-SELECT drop_trail_part(@name);
+-- name: OldestTrailPartition :one
+SELECT from_seq, to_seq FROM trail_partitions ORDER BY from_seq LIMIT 1;
+
+-- name: TrailPartitionAge :one
+SELECT coalesce(max(recorded_at) < now() - @keep::interval, false)::boolean AS old
+FROM findings WHERE seq BETWEEN @from_seq AND @to_seq;
+
+-- name: OpenJobIn :one
+-- A run that may still record findings and has some in a part of the trail: what it recorded keeps it from recording it twice.
+SELECT open.job_id FROM (
+    SELECT runs.job_id FROM runs WHERE runs.status IN ('queued', 'running', 'awaiting_approval')
+    UNION ALL
+    SELECT dead_letters.letter_id FROM dead_letters WHERE dead_letters.status = 'dead' AND dead_letters.kind = 'run'
+) AS open
+WHERE EXISTS (SELECT FROM findings WHERE findings.job_id = open.job_id AND findings.seq BETWEEN @from_seq AND @to_seq)
+LIMIT 1;
+
+-- name: FindingHash :one
+SELECT hash FROM findings WHERE seq = @seq;
+
+-- name: AddTrailArchive :exec
+INSERT INTO trail_archives (first_seq, last_seq, anchor_hash, last_hash, location, sha256, recorded_from, recorded_to)
+VALUES (@first_seq, @last_seq, @anchor_hash, @last_hash, @location, @sha256, @recorded_from, @recorded_to);
+
+-- name: WaitForPartitionsBriefly :exec
+SET LOCAL lock_timeout = '5s';
+
+-- name: DropTrailPartition :exec
+SELECT drop_trail_partition(@first_seq::bigint);
 
 -- name: CountApplied :one
 SELECT count(*) FROM changes WHERE job_id = @job_id AND outcome = 'applied';

@@ -23,6 +23,7 @@ import (
 	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/cli"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/rpc/grpcfault"
+	"github.com/nthlayer/nthlayer/pkg/trail"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
@@ -34,6 +35,7 @@ const job = "0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e"
 type gateway struct {
 	nthlayerv1.UnimplementedTeamServiceServer
 	nthlayerv1.UnimplementedRunServiceServer
+	nthlayerv1.UnimplementedTrailServiceServer
 
 	plan   *nthlayerv1.Plan
 	plans  map[string]*nthlayerv1.Plan // of teams; else plan
@@ -46,6 +48,9 @@ type gateway struct {
 	away   func() error
 	asked  *nthlayerv1.ReconcileTeamRequest
 	sent   metadata.MD
+
+	trail      []trail.Entry
+	trailAfter int // so many entries were moved to archives
 }
 
 func (g *gateway) PlanTeam(_ context.Context, req *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
@@ -116,6 +121,7 @@ func (g *gateway) commandUntil(ctx context.Context, t *testing.T, args ...string
 	server := grpc.NewServer()
 	nthlayerv1.RegisterTeamServiceServer(server, g)
 	nthlayerv1.RegisterRunServiceServer(server, g)
+	nthlayerv1.RegisterTrailServiceServer(server, g)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

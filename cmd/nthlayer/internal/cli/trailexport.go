@@ -1,9 +1,10 @@
 package cli
 
 import (
-	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -15,191 +16,219 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/nthlayer/nthlayer/cmd/nthlayer/internal/trailcheck"
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/client"
+	"github.com/nthlayer/nthlayer/pkg/report"
 	"github.com/nthlayer/nthlayer/pkg/trail"
 	nthlayerv1 "github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1"
 )
 
-const exportPage = 1000 // the API's largest page
-
 func (a *app) trailExport() *cobra.Command {
+	req := &nthlayerv1.ListFindingsRequest{PageSize: 1000}
 	var from, to, format, file string
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write the trail of a period to a file",
-		Long: `Write the trail of a period to a file: from the first entry that was recorded in it to the last, with all between, so that
-it has no gap. The chain is checked on the way.
+		Short: "Write the trail of a period to a file that proves itself",
+		Long: `Write the trail of a period as JSON Lines, which ` + "`nthlayer trail verify --file`" + ` proves without a server, or as CSV for
+people and spreadsheets.
 
-jsonl can be proved later without this system: nthlayer trail verify --file. csv is for spreadsheets and proves nothing by itself.`,
-		Example: `  nthlayer trail export --from 2026-01-01 --to 2026-04-01 --file 2026-q1.jsonl
-  nthlayer trail export --format csv > trail.csv`,
+The period is the stretch of the trail from its first to its last entry: runs record side by side, so a few entries in it may
+be from just before or after it. With a filter, entries are left out, and the file cannot prove anything.
+A file whose name ends in .gz is compressed.`,
+		Example: `  nthlayer trail export --from 2026-03-01 --to 2026-03-31 -o march.jsonl
+  nthlayer trail export --team sig-storage --format csv -o storage.csv`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			req := &nthlayerv1.ListFindingsRequest{PageSize: exportPage}
-			var header trail.Header
-			for _, bound := range []struct {
-				flag, text string
-				shown      **time.Time
-				asked      **timestamppb.Timestamp
-			}{{"from", from, &header.From, &req.RecordedFrom}, {"to", to, &header.To, &req.RecordedTo}} {
-				if bound.text == "" {
-					continue
+			if format == "" {
+				format = "jsonl"
+				if strings.HasSuffix(strings.TrimSuffix(file, ".gz"), ".csv") {
+					format = "csv"
 				}
-				at, err := parseTime(bound.text)
-				if err != nil {
-					return fmt.Errorf("--%s: %w", bound.flag, err)
-				}
-				if _, err := time.Parse(time.DateOnly, bound.text); err == nil && bound.flag == "from" {
-					at = at.AddDate(0, 0, -1) // a day is taken from its beginning to its end
-				}
-				*bound.shown, *bound.asked = &at, timestamppb.New(at)
 			}
-			header.ExportedAt = a.Now().UTC()
+			if format != "jsonl" && format != "csv" {
+				return fmt.Errorf("--format %q: must be jsonl or csv", format)
+			}
+			if err := period(req, from, to); err != nil {
+				return err
+			}
 			return a.withAPI(func(api *client.Client) error {
-				return a.writeFile(file, func(w io.Writer) error {
-					n, err := export(cmd.Context(), api.Trail, req, header, format, w)
-					if err == nil && file != "" {
-						fmt.Fprintf(a.Out, "%d entries in %s\n", n, file)
-					}
-					return err
-				})
+				return toFile(a.Out, file, func(w io.Writer) error { return a.export(cmd.Context(), api.Trail, req, format, w) })
 			})
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "", "only what was recorded at this time or later: 2026-01-31, or a time as RFC 3339 has it")
-	cmd.Flags().StringVar(&to, "to", "", "only what was recorded before this time")
-	cmd.Flags().StringVar(&file, "file", "", "where to write it; otherwise to the standard output")
-	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl or csv")
-	must(cmd.MarkFlagFilename("file", "jsonl", "csv"))
+	f := cmd.Flags()
+	f.StringVar(&from, "from", "", "from this `TIME` or day on (default: from the beginning)")
+	f.StringVar(&to, "to", "", "up to this `TIME`, or to the end of this day (default: up to now)")
+	f.StringVar(&req.TeamId, "team", "", "only findings of this team")
+	f.StringVar(&req.JobId, "job", "", "only findings of this run")
+	f.StringVar(&req.Outcome, "outcome", "", "only findings with this outcome")
+	f.StringVar(&format, "format", "", "jsonl or csv (default: as --out ends, or jsonl)")
+	f.StringVarP(&file, "out", "o", "", "write to this `FILE`, whole or not at all (default: to the output)")
+	must(cmd.RegisterFlagCompletionFunc("team", a.completeTeams))
 	must(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp)))
-	beforeRun(cmd, func() error {
-		if format != "jsonl" && format != "csv" {
-			return fmt.Errorf("--format %s: must be jsonl or csv", format)
-		}
-		return nil
-	})
 	return cmd
 }
 
-// writeFile has a file written whole or not at all; "" is the standard output.
-func (a *app) writeFile(name string, write func(io.Writer) error) error {
-	if name == "" {
-		return write(a.Out)
+// period reads the bounds into a request. A day begins at its beginning and ends at its end.
+func period(req *nthlayerv1.ListFindingsRequest, from, to string) error {
+	if from != "" {
+		at, err := time.ParseInLocation(time.DateOnly, from, time.Local)
+		if err != nil {
+			if at, err = parseTime(from); err != nil {
+				return fmt.Errorf("--from: %w", err)
+			}
+		}
+		req.RecordedFrom = timestamppb.New(at)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
+	if to != "" {
+		at, err := parseTime(to)
+		if err != nil {
+			return fmt.Errorf("--to: %w", err)
+		}
+		req.RecordedTo = timestamppb.New(at)
 	}
-	err = write(temp)
-	if err == nil {
-		err = temp.Sync()
-	}
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
+	if from != "" && to != "" && !req.GetRecordedFrom().AsTime().Before(req.GetRecordedTo().AsTime()) {
+		return errors.New("--to must be later than --from")
 	}
 	return nil
 }
 
-// rows takes the entries of an export, one after the other.
-type rows interface {
+// entries writes entries one after another.
+type entries interface {
 	Add(trail.Entry) error
-	Close() (trail.Footer, error)
+	Close() error
 }
 
-// export writes the pages of a list, and checks the chain on the way.
-func export(ctx context.Context, findings nthlayerv1.TrailServiceClient, req *nthlayerv1.ListFindingsRequest, header trail.Header, format string, w io.Writer) (int64, error) {
-	var out rows
-	for {
-		page, err := findings.ListFindings(ctx, req)
+// export reads page by page and keeps none.
+func (a *app) export(ctx context.Context, service nthlayerv1.TrailServiceClient, req *nthlayerv1.ListFindingsRequest, format string, w io.Writer) error {
+	var out entries
+	var head, last trail.Head
+	for n := 0; ; {
+		page, err := service.ListFindings(ctx, req)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		if out == nil {
-			header.Head = trail.Head{Seq: page.GetHead().GetSeq(), Hash: page.GetHead().GetHash()}
-			header.Anchor = trail.Head{Seq: page.GetAnchor().GetSeq(), Hash: page.GetAnchor().GetHash()}
-			if f := page.GetFindings(); len(f) > 0 {
-				header.Anchor = trail.Head{Seq: f[0].GetSeq() - 1, Hash: f[0].GetPrevHash()}
+		if out == nil { // what is recorded while we read is not part of the export
+			head = trail.Head{Seq: page.GetHead().GetSeq(), Hash: page.GetHead().GetHash()}
+			h := a.header(req, head)
+			if page.GetPartial() {
+				h.Filters = map[string]string{"teams": "visible"}
+				fmt.Fprintln(a.Err, "You do not see the findings of every team: the export cannot prove anything.")
 			}
-			if out, err = newRows(w, header, format); err != nil {
-				return 0, err
+			out = newEntries(w, format, h)
+			if first := page.GetFindings(); page.GetAnchor().GetSeq() > 0 && (len(first) == 0 || first[0].GetSeq() == page.GetAnchor().GetSeq()+1) {
+				fmt.Fprintf(a.Err, "Entries up to %d were moved to archives, which `nthlayer trail archives` lists.\n", page.GetAnchor().GetSeq())
 			}
+		} else if last.Seq < page.GetAnchor().GetSeq() {
+			return trailcheck.ErrMoved
 		}
-		for _, f := range page.GetFindings() {
-			entry, err := api.Entry(f)
+		token := page.GetNextPageToken()
+		for _, shown := range page.GetFindings() {
+			if shown.GetSeq() > head.Seq {
+				token = ""
+				break
+			}
+			entry, err := api.Entry(shown)
+			if err == nil {
+				err = out.Add(entry)
+			}
 			if err != nil {
-				return 0, err
+				return err
 			}
-			if err := out.Add(entry); err != nil {
-				return 0, err
+			n, last = n+1, trail.Head{Seq: entry.Seq, Hash: entry.Hash}
+		}
+		if token == "" {
+			if n == 0 {
+				return errors.New("nothing was recorded that fits: there is nothing to export")
 			}
+			fmt.Fprintf(a.Err, "%d entries, the last is %d:%s\n", n, last.Seq, last.Hash)
+			return out.Close()
 		}
-		if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
-			footer, err := out.Close()
-			return footer.Count, err
-		}
+		req.PageToken = token
 	}
 }
 
-func newRows(w io.Writer, header trail.Header, format string) (rows, error) {
+func (a *app) header(req *nthlayerv1.ListFindingsRequest, head trail.Head) trail.Header {
+	h := trail.Header{Head: head, ExportedAt: a.Now()}
+	for _, bound := range []struct {
+		at   *timestamppb.Timestamp
+		into **time.Time
+	}{{req.GetRecordedFrom(), &h.From}, {req.GetRecordedTo(), &h.To}} {
+		if bound.at != nil {
+			at := bound.at.AsTime()
+			*bound.into = &at
+		}
+	}
+	for name, value := range map[string]string{"team_id": req.GetTeamId(), "job_id": req.GetJobId(), "outcome": req.GetOutcome()} {
+		if value != "" {
+			if h.Filters == nil {
+				h.Filters = map[string]string{}
+			}
+			h.Filters[name] = value
+		}
+	}
+	return h
+}
+
+func newEntries(w io.Writer, format string, h trail.Header) entries {
 	if format == "csv" {
-		return newCSV(w, header)
+		out := csv.NewWriter(w)
+		out.UseCRLF = true
+		_ = out.Write(trail.CSVTitles()) // Close gives the error
+		return &csvEntries{out: out, check: trail.NewExporter(io.Discard, h)}
 	}
-	return trail.NewWriter(w, header)
+	return trail.NewExporter(w, h)
 }
 
-// verifyFiles checks exports, and that they join on to each other.
-func (a *app) verifyFiles(files []string, kept trail.Head) error {
-	pieces := make([]trail.Piece, len(files))
-	found := false
-	for i, file := range files {
-		header, footer, err := checkFile(file, func(e trail.Entry) error {
-			if e.Seq == kept.Seq {
-				found = true
-				if e.Hash != kept.Hash {
-					return &trail.BrokenError{Seq: e.Seq, Problem: "it is not the entry whose hash was kept: the trail was written anew"}
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		pieces[i] = trail.Piece{Name: file, Header: header, Footer: footer}
-		fmt.Fprintf(a.Out, "%s holds: %d entries after %d\n", file, footer.Count, header.Anchor.Seq)
-	}
-	first, last, err := trail.Join(pieces)
-	switch {
-	case err != nil:
+// csvEntries writes a table. It checks as an exporter does.
+type csvEntries struct {
+	out   *csv.Writer
+	check *trail.Exporter
+}
+
+func (c *csvEntries) Add(e trail.Entry) error {
+	if err := c.check.Add(e); err != nil {
 		return err
-	case kept.Seq > 0 && !found:
-		return fmt.Errorf("entry %d, whose hash was kept, is in none of the files", kept.Seq)
 	}
-	fmt.Fprintf(a.Out, "Entries %d to %d: none changed, missing or added.\n", first.Seq+1, last.Seq)
-	if first.Seq > 0 {
-		fmt.Fprintf(a.Out, "What was before them must end with %d:%s\n", first.Seq, first.Hash)
+	cells := trail.CSVCells(e)
+	for i := range cells[:len(cells)-1] { // the sealed content begins with a brace, and stays as it is
+		cells[i] = report.Harmless(cells[i])
 	}
-	fmt.Fprintf(a.Out, "head %d:%s\n", last.Seq, last.Hash)
-	return nil
+	return c.out.Write(cells)
 }
 
-// checkFile checks one export, compressed or not.
-func checkFile(name string, each func(trail.Entry) error) (trail.Header, trail.Footer, error) {
-	file, err := os.Open(name)
+func (c *csvEntries) Close() error {
+	c.out.Flush()
+	return c.out.Error()
+}
+
+// toFile writes a file whole or not at all: beside its place first. Without a name it writes to out.
+func toFile(out io.Writer, name string, write func(io.Writer) error) (err error) {
+	if name == "" {
+		return write(out)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
-		return trail.Header{}, trail.Footer{}, err
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	defer func() { _ = file.Close() }()
-	var content io.Reader = bufio.NewReader(file)
-	if strings.HasSuffix(name, ".gz") {
-		unzipped, err := gzip.NewReader(content)
+	defer func() {
 		if err != nil {
-			return trail.Header{}, trail.Footer{}, fmt.Errorf("it cannot be unpacked: %w", err)
+			_ = f.Close()
+			_ = os.Remove(f.Name())
 		}
-		content = unzipped
+	}()
+	if strings.HasSuffix(name, ".gz") {
+		z := gzip.NewWriter(f)
+		err = cmp.Or(write(z), z.Close())
+	} else {
+		err = write(f)
 	}
-	return trail.Check(content, each)
+	if err == nil {
+		err = errors.Join(f.Chmod(0o644), f.Sync(), f.Close())
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
 }

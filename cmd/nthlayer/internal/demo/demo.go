@@ -146,7 +146,7 @@ func (s Show) reconcile(ctx context.Context, team string) (*nthlayerv1.Run, erro
 }
 
 func (s Show) verifyTrail(ctx context.Context) error {
-	head, _, err := trailcheck.Read(ctx, s.API.Trail, trail.Head{})
+	_, head, err := trailcheck.Read(ctx, s.API.Trail, trail.Head{})
 	if err != nil {
 		return err
 	}

@@ -75,11 +75,28 @@ func ShowRun(w io.Writer, now time.Time, r *nthlayerv1.Run) error {
 			return err
 		}
 	}
+	if r.GetFindingsArchived() != "" {
+		fmt.Fprintf(w, "\n%s.\n", clean(strings.ToUpper(r.GetFindingsArchived()[:1])+r.GetFindingsArchived()[1:]))
+	}
 	if len(r.GetFindings()) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
 	return ShowFindings(w, now, r.GetFindings())
+}
+
+// ShowTrailArchives writes one line for each archive of the trail.
+func ShowTrailArchives(w io.Writer, now time.Time, archives []*nthlayerv1.TrailArchive) error {
+	if len(archives) == 0 {
+		_, err := fmt.Fprintln(w, "No part of the trail was moved to archives.")
+		return err
+	}
+	t := table{headings: []string{"FROM", "TO", "RECORDED", "MOVED", "LOCATION", "SHA-256"}}
+	for _, a := range archives {
+		t.add(number(a.GetFirstSeq()), number(a.GetLastSeq()), text(ago(now, a.GetRecordedFrom().AsTime())+" to "+ago(now, a.GetRecordedTo().AsTime())),
+			text(ago(now, a.GetArchivedAt().AsTime())), text(a.GetLocation()), text(a.GetSha256()))
+	}
+	return t.write(w)
 }
 
 // ShowApproval writes what a run waits for: which plan, whose approval, and who has approved.
@@ -128,13 +145,20 @@ func ShowFindings(w io.Writer, now time.Time, findings []*nthlayerv1.Finding) er
 	}
 	// Of one team's findings nobody needs to read the team in every line.
 	oneTeam := !slices.ContainsFunc(findings, func(f *nthlayerv1.Finding) bool { return f.GetTeamId() != findings[0].GetTeamId() })
-	t := table{headings: []string{"SEQ", "TEAM", "ACTION", "WHOM", "CHANGE", "OUTCOME", "BY", "WHEN", "CALLS"}}
+	t := table{headings: []string{"SEQ", "TEAM", "ACTION", "WHOM", "CHANGE", "OUTCOME", "BY", "APPROVED BY", "WHY", "WHEN", "CALLS"}}
 	for _, f := range findings {
 		t.add(number(f.GetSeq()), text(f.GetTeamId()), text(words(f.GetAction())), text(person(f.GetEntityRef())), text(change(f)),
-			status(f.GetOutcome()), text(f.GetActor()), text(ago(now, f.GetRecordedAt().AsTime())), text(calls(f.GetApiCalls())))
+			status(f.GetOutcome()), text(f.GetActor()), text(strings.Join(f.GetApprovedBy(), ", ")), text(f.GetReason()),
+			text(ago(now, f.GetRecordedAt().AsTime())), text(calls(f.GetApiCalls())))
 	}
 	if oneTeam {
 		t.drop("TEAM")
+	}
+	if !slices.ContainsFunc(findings, func(f *nthlayerv1.Finding) bool { return len(f.GetApprovedBy()) > 0 }) {
+		t.drop("APPROVED BY")
+	}
+	if !slices.ContainsFunc(findings, func(f *nthlayerv1.Finding) bool { return f.GetReason() != "" }) {
+		t.drop("WHY")
 	}
 	return t.write(w)
 }

@@ -190,18 +190,6 @@ type Finding struct {
 	Hash       string
 }
 
-type Findings0 struct {
-	Seq        int64
-	JobID      uuid.UUID
-	ChangeID   string
-	TeamID     string
-	Outcome    string
-	RecordedAt time.Time
-	Content    string
-	PrevHash   string
-	Hash       string
-}
-
 type Fleet struct {
 	OnlyRow      bool
 	Teams        int32
@@ -401,25 +389,28 @@ type Team struct {
 }
 
 type TrailArchive struct {
-	FirstSeq   int64
-	LastSeq    int64
-	AnchorHash string
-	LastHash   string
-	Location   string
-	Sha256     string
-	ArchivedAt time.Time
+	FirstSeq     int64
+	LastSeq      int64
+	AnchorHash   string
+	LastHash     string
+	Location     string
+	Sha256       string
+	RecordedFrom time.Time
+	RecordedTo   time.Time
+	ArchivedAt   time.Time
 }
 
 type TrailHead struct {
-	OnlyRow bool
-	Seq     int64
-	Hash    string
+	OnlyRow       bool
+	Seq           int64
+	Hash          string
+	Block         int64
+	PartitionedTo int64
 }
 
-type TrailPart struct {
-	Name     string
-	FirstSeq int64
-	LastSeq  int64
+type TrailPartition struct {
+	FromSeq int64
+	ToSeq   int64
 }
 
 type UpstreamReport struct {

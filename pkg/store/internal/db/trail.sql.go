@@ -12,6 +12,36 @@ import (
 	"github.com/google/uuid"
 )
 
+const addTrailArchive = `-- name: AddTrailArchive :exec
+INSERT INTO trail_archives (first_seq, last_seq, anchor_hash, last_hash, location, sha256, recorded_from, recorded_to)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+`
+
+type AddTrailArchiveParams struct {
+	FirstSeq     int64
+	LastSeq      int64
+	AnchorHash   string
+	LastHash     string
+	Location     string
+	Sha256       string
+	RecordedFrom time.Time
+	RecordedTo   time.Time
+}
+
+func (q *Queries) AddTrailArchive(ctx context.Context, arg AddTrailArchiveParams) error {
+	_, err := q.db.Exec(ctx, addTrailArchive,
+		arg.FirstSeq,
+		arg.LastSeq,
+		arg.AnchorHash,
+		arg.LastHash,
+		arg.Location,
+		arg.Sha256,
+		arg.RecordedFrom,
+		arg.RecordedTo,
+	)
+	return err
+}
+
 const appendFindings = `-- name: AppendFindings :exec
 INSERT INTO findings (seq, job_id, change_id, team_id, outcome, recorded_at, content, prev_hash, hash)
 SELECT
@@ -58,27 +88,47 @@ func (q *Queries) CountApplied(ctx context.Context, jobID uuid.UUID) (int64, err
 	return count, err
 }
 
-const dropPart = `-- name: DropPart :exec
-SELECT drop_trail_part($1)
+const dropTrailPartition = `-- name: DropTrailPartition :exec
+SELECT drop_trail_partition($1::bigint)
 `
 
-func (q *Queries) DropPart(ctx context.Context, name string) error {
-	_, err := q.db.Exec(ctx, dropPart, name)
+func (q *Queries) DropTrailPartition(ctx context.Context, firstSeq int64) error {
+	_, err := q.db.Exec(ctx, dropTrailPartition, firstSeq)
 	return err
 }
 
-const extendTrail = `-- name: ExtendTrail :exec
-SELECT extend_trail($1::bigint, $2::bigint)
+const findingHash = `-- name: FindingHash :one
+SELECT hash FROM findings WHERE seq = $1
 `
 
-type ExtendTrailParams struct {
-	Room     int64
-	PartSize int64
+func (q *Queries) FindingHash(ctx context.Context, seq int64) (string, error) {
+	row := q.db.QueryRow(ctx, findingHash, seq)
+	var hash string
+	err := row.Scan(&hash)
+	return hash, err
 }
 
-func (q *Queries) ExtendTrail(ctx context.Context, arg ExtendTrailParams) error {
-	_, err := q.db.Exec(ctx, extendTrail, arg.Room, arg.PartSize)
-	return err
+const findingRange = `-- name: FindingRange :one
+SELECT coalesce(min(seq + 0), 0)::bigint AS first_seq, coalesce(max(seq + 0), 0)::bigint AS last_seq
+FROM findings WHERE recorded_at >= $1 AND recorded_at < $2
+`
+
+type FindingRangeParams struct {
+	RecordedFrom time.Time
+	RecordedTo   time.Time
+}
+
+type FindingRangeRow struct {
+	FirstSeq int64
+	LastSeq  int64
+}
+
+// The first and the last entry of a period. Adding 0 keeps the planner from walking the trail in search of the first one.
+func (q *Queries) FindingRange(ctx context.Context, arg FindingRangeParams) (FindingRangeRow, error) {
+	row := q.db.QueryRow(ctx, findingRange, arg.RecordedFrom, arg.RecordedTo)
+	var i FindingRangeRow
+	err := row.Scan(&i.FirstSeq, &i.LastSeq)
+	return i, err
 }
 
 const listFindings = `-- name: ListFindings :many
@@ -95,7 +145,7 @@ LIMIT $7
 
 type ListFindingsParams struct {
 	After    int64
-	UpTo     int64
+	Last     int64
 	TeamID   string
 	JobID    uuid.UUID
 	Outcome  string
@@ -106,7 +156,7 @@ type ListFindingsParams struct {
 func (q *Queries) ListFindings(ctx context.Context, arg ListFindingsParams) ([]Finding, error) {
 	rows, err := q.db.Query(ctx, listFindings,
 		arg.After,
-		arg.UpTo,
+		arg.Last,
 		arg.TeamID,
 		arg.JobID,
 		arg.Outcome,
@@ -130,6 +180,40 @@ func (q *Queries) ListFindings(ctx context.Context, arg ListFindingsParams) ([]F
 			&i.Content,
 			&i.PrevHash,
 			&i.Hash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTrailArchives = `-- name: ListTrailArchives :many
+SELECT first_seq, last_seq, anchor_hash, last_hash, location, sha256, recorded_from, recorded_to, archived_at FROM trail_archives ORDER BY first_seq
+`
+
+func (q *Queries) ListTrailArchives(ctx context.Context) ([]TrailArchive, error) {
+	rows, err := q.db.Query(ctx, listTrailArchives)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TrailArchive{}
+	for rows.Next() {
+		var i TrailArchive
+		if err := rows.Scan(
+			&i.FirstSeq,
+			&i.LastSeq,
+			&i.AnchorHash,
+			&i.LastHash,
+			&i.Location,
+			&i.Sha256,
+			&i.RecordedFrom,
+			&i.RecordedTo,
+			&i.ArchivedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -171,46 +255,38 @@ func (q *Queries) MoveTrailHead(ctx context.Context, arg MoveTrailHeadParams) er
 	return err
 }
 
-const oldestPart = `-- name: OldestPart :one
-SELECT trail_parts.name, trail_parts.first_seq, trail_parts.last_seq FROM trail_parts
-WHERE trail_parts.first_seq = (SELECT min(p.first_seq) FROM trail_parts p)
-  AND trail_parts.last_seq <= (SELECT seq FROM trail_head)
-  AND NOT EXISTS (
-      SELECT FROM findings
-      WHERE findings.seq BETWEEN trail_parts.first_seq AND trail_parts.last_seq AND findings.recorded_at >= $1::timestamptz
-  )
+const oldestTrailPartition = `-- name: OldestTrailPartition :one
+SELECT from_seq, to_seq FROM trail_partitions ORDER BY from_seq LIMIT 1
 `
 
-// The oldest part of the trail that is full, if all of it was recorded before a time.
-func (q *Queries) OldestPart(ctx context.Context, before time.Time) (TrailPart, error) {
-	row := q.db.QueryRow(ctx, oldestPart, before)
-	var i TrailPart
-	err := row.Scan(&i.Name, &i.FirstSeq, &i.LastSeq)
+func (q *Queries) OldestTrailPartition(ctx context.Context) (TrailPartition, error) {
+	row := q.db.QueryRow(ctx, oldestTrailPartition)
+	var i TrailPartition
+	err := row.Scan(&i.FromSeq, &i.ToSeq)
 	return i, err
 }
 
-const periodBounds = `-- name: PeriodBounds :one
-SELECT
-    coalesce((SELECT min(seq) FROM findings WHERE recorded_at >= $1::timestamptz), 0)::bigint AS first_seq,
-    coalesce((SELECT max(seq) FROM findings WHERE recorded_at < $2::timestamptz), 0)::bigint AS last_seq
+const openJobIn = `-- name: OpenJobIn :one
+SELECT open.job_id FROM (
+    SELECT runs.job_id FROM runs WHERE runs.status IN ('queued', 'running', 'awaiting_approval')
+    UNION ALL
+    SELECT dead_letters.letter_id FROM dead_letters WHERE dead_letters.status = 'dead' AND dead_letters.kind = 'run'
+) AS open
+WHERE EXISTS (SELECT FROM findings WHERE findings.job_id = open.job_id AND findings.seq BETWEEN $1 AND $2)
+LIMIT 1
 `
 
-type PeriodBoundsParams struct {
-	RecordedFrom *time.Time
-	RecordedTo   *time.Time
+type OpenJobInParams struct {
+	FromSeq int64
+	ToSeq   int64
 }
 
-type PeriodBoundsRow struct {
-	FirstSeq int64
-	LastSeq  int64
-}
-
-// The first entry that was recorded at a time or later, and the last before another. NULL: there is none, or it was not asked.
-func (q *Queries) PeriodBounds(ctx context.Context, arg PeriodBoundsParams) (PeriodBoundsRow, error) {
-	row := q.db.QueryRow(ctx, periodBounds, arg.RecordedFrom, arg.RecordedTo)
-	var i PeriodBoundsRow
-	err := row.Scan(&i.FirstSeq, &i.LastSeq)
-	return i, err
+// A run that may still record findings and has some in a part of the trail: what it recorded keeps it from recording it twice.
+func (q *Queries) OpenJobIn(ctx context.Context, arg OpenJobInParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, openJobIn, arg.FromSeq, arg.ToSeq)
+	var job_id uuid.UUID
+	err := row.Scan(&job_id)
+	return job_id, err
 }
 
 const recordedChanges = `-- name: RecordedChanges :many
@@ -270,30 +346,42 @@ func (q *Queries) RemovedLately(ctx context.Context, arg RemovedLatelyParams) ([
 	return items, nil
 }
 
-const saveArchive = `-- name: SaveArchive :exec
-INSERT INTO trail_archives (first_seq, last_seq, anchor_hash, last_hash, location, sha256)
-VALUES ($1, $2, $3, $4, $5, $6)
+const runArchives = `-- name: RunArchives :many
+SELECT trail_archives.first_seq, trail_archives.last_seq, trail_archives.anchor_hash, trail_archives.last_hash, trail_archives.location, trail_archives.sha256, trail_archives.recorded_from, trail_archives.recorded_to, trail_archives.archived_at FROM trail_archives JOIN runs ON runs.job_id = $1
+WHERE recorded_to >= runs.created_at - interval '5 minutes'
+  AND recorded_from <= coalesce(runs.finished_at, now()) + interval '5 minutes'
+ORDER BY first_seq
 `
 
-type SaveArchiveParams struct {
-	FirstSeq   int64
-	LastSeq    int64
-	AnchorHash string
-	LastHash   string
-	Location   string
-	Sha256     string
-}
-
-func (q *Queries) SaveArchive(ctx context.Context, arg SaveArchiveParams) error {
-	_, err := q.db.Exec(ctx, saveArchive,
-		arg.FirstSeq,
-		arg.LastSeq,
-		arg.AnchorHash,
-		arg.LastHash,
-		arg.Location,
-		arg.Sha256,
-	)
-	return err
+// The archives that may hold findings of a run: those of its time. Clocks of workers and database may differ a little.
+func (q *Queries) RunArchives(ctx context.Context, jobID uuid.UUID) ([]TrailArchive, error) {
+	rows, err := q.db.Query(ctx, runArchives, jobID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TrailArchive{}
+	for rows.Next() {
+		var i TrailArchive
+		if err := rows.Scan(
+			&i.FirstSeq,
+			&i.LastSeq,
+			&i.AnchorHash,
+			&i.LastHash,
+			&i.Location,
+			&i.Sha256,
+			&i.RecordedFrom,
+			&i.RecordedTo,
+			&i.ArchivedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const trailAnchor = `-- name: TrailAnchor :one
@@ -312,38 +400,6 @@ func (q *Queries) TrailAnchor(ctx context.Context) (TrailAnchorRow, error) {
 	return i, err
 }
 
-const trailArchives = `-- name: TrailArchives :many
-SELECT first_seq, last_seq, anchor_hash, last_hash, location, sha256, archived_at FROM trail_archives ORDER BY first_seq
-`
-
-func (q *Queries) TrailArchives(ctx context.Context) ([]TrailArchive, error) {
-	rows, err := q.db.Query(ctx, trailArchives)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []TrailArchive{}
-	for rows.Next() {
-		var i TrailArchive
-		if err := rows.Scan(
-			&i.FirstSeq,
-			&i.LastSeq,
-			&i.AnchorHash,
-			&i.LastHash,
-			&i.Location,
-			&i.Sha256,
-			&i.ArchivedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const trailHead = `-- name: TrailHead :one
 SELECT seq, hash FROM trail_head
 `
@@ -358,4 +414,31 @@ func (q *Queries) TrailHead(ctx context.Context) (TrailHeadRow, error) {
 	var i TrailHeadRow
 	err := row.Scan(&i.Seq, &i.Hash)
 	return i, err
+}
+
+const trailPartitionAge = `-- name: TrailPartitionAge :one
+SELECT coalesce(max(recorded_at) < now() - $1::interval, false)::boolean AS old
+FROM findings WHERE seq BETWEEN $2 AND $3
+`
+
+type TrailPartitionAgeParams struct {
+	Keep    time.Duration
+	FromSeq int64
+	ToSeq   int64
+}
+
+func (q *Queries) TrailPartitionAge(ctx context.Context, arg TrailPartitionAgeParams) (bool, error) {
+	row := q.db.QueryRow(ctx, trailPartitionAge, arg.Keep, arg.FromSeq, arg.ToSeq)
+	var old bool
+	err := row.Scan(&old)
+	return old, err
+}
+
+const waitForPartitionsBriefly = `-- name: WaitForPartitionsBriefly :exec
+SET LOCAL lock_timeout = '5s'
+`
+
+func (q *Queries) WaitForPartitionsBriefly(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, waitForPartitionsBriefly)
+	return err
 }

@@ -708,8 +708,10 @@ type Run struct {
 	Only           []string `protobuf:"bytes,25,rep,name=only,proto3" json:"only,omitempty"`
 	Exclude        []string `protobuf:"bytes,26,rep,name=exclude,proto3" json:"exclude,omitempty"`
 	OverrideFreeze string   `protobuf:"bytes,27,opt,name=override_freeze,json=overrideFreeze,proto3" json:"override_freeze,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Where findings of the run are that are not shown, in words: the part of the trail from its time was moved to archives.
+	FindingsArchived string `protobuf:"bytes,28,opt,name=findings_archived,json=findingsArchived,proto3" json:"findings_archived,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
@@ -927,6 +929,13 @@ func (x *Run) GetExclude() []string {
 func (x *Run) GetOverrideFreeze() string {
 	if x != nil {
 		return x.OverrideFreeze
+	}
+	return ""
+}
+
+func (x *Run) GetFindingsArchived() string {
+	if x != nil {
+		return x.FindingsArchived
 	}
 	return ""
 }
@@ -1273,7 +1282,7 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"\frequested_by\x18\x05 \x01(\tB\x16\xbaH\x13r\x11\x18\x80\x022\f^[^\\p{Cc}]*$R\vrequestedBy\"`\n" +
 	"\x10ListRunsResponse\x12$\n" +
 	"\x04runs\x18\x01 \x03(\v2\x10.nthlayer.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd1\a\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfe\a\n" +
 	"\x03Run\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x17\n" +
@@ -1308,7 +1317,8 @@ const file_nthlayer_v1_runs_proto_rawDesc = "" +
 	"rollbackOf\x12\x12\n" +
 	"\x04only\x18\x19 \x03(\tR\x04only\x12\x18\n" +
 	"\aexclude\x18\x1a \x03(\tR\aexclude\x12'\n" +
-	"\x0foverride_freeze\x18\x1b \x01(\tR\x0eoverrideFreeze\"<\n" +
+	"\x0foverride_freeze\x18\x1b \x01(\tR\x0eoverrideFreeze\x12+\n" +
+	"\x11findings_archived\x18\x1c \x01(\tR\x10findingsArchived\"<\n" +
 	"\bRunError\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xdc\x01\n" +

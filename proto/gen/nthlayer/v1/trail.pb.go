@@ -36,10 +36,9 @@ type ListFindingsRequest struct {
 	JobId string `protobuf:"bytes,4,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// Only findings with this outcome.
 	Outcome string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Only the piece of the trail from the first finding that was recorded at this time or later …
-	RecordedFrom *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=recorded_from,json=recordedFrom,proto3" json:"recorded_from,omitempty"`
-	// … to the last that was recorded before this time. Findings in between belong to the piece whenever they were recorded, so
-	// that it has no gap.
+	// Only the stretch from the first to the last finding that was recorded from this time on, and before recorded_to. Runs
+	// record side by side, so a few in it may be from just before or after; nothing is left out, and the chain holds.
+	RecordedFrom  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=recorded_from,json=recordedFrom,proto3" json:"recorded_from,omitempty"`
 	RecordedTo    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=recorded_to,json=recordedTo,proto3" json:"recorded_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -131,10 +130,10 @@ type ListFindingsResponse struct {
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The newest entry of the whole trail: what a full read must end on.
 	Head *TrailHead `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
-	// The newest entry that was moved to an archive: the first one here follows it. Absent while everything is here.
+	// The last entry that was moved to archives: what a full read begins after. Not set where nothing was moved.
 	Anchor *TrailHead `protobuf:"bytes,4,opt,name=anchor,proto3" json:"anchor,omitempty"`
-	// The archives, the oldest first. On the first page only.
-	Archives      []*TrailArchive `protobuf:"bytes,5,rep,name=archives,proto3" json:"archives,omitempty"`
+	// Whether findings of teams that the caller may not see are left out: then the chain cannot be checked.
+	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,32 +196,115 @@ func (x *ListFindingsResponse) GetAnchor() *TrailHead {
 	return nil
 }
 
-func (x *ListFindingsResponse) GetArchives() []*TrailArchive {
+func (x *ListFindingsResponse) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+type ListTrailArchivesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrailArchivesRequest) Reset() {
+	*x = ListTrailArchivesRequest{}
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrailArchivesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrailArchivesRequest) ProtoMessage() {}
+
+func (x *ListTrailArchivesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrailArchivesRequest.ProtoReflect.Descriptor instead.
+func (*ListTrailArchivesRequest) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{2}
+}
+
+type ListTrailArchivesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Archives      []*TrailArchive        `protobuf:"bytes,1,rep,name=archives,proto3" json:"archives,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrailArchivesResponse) Reset() {
+	*x = ListTrailArchivesResponse{}
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrailArchivesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrailArchivesResponse) ProtoMessage() {}
+
+func (x *ListTrailArchivesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrailArchivesResponse.ProtoReflect.Descriptor instead.
+func (*ListTrailArchivesResponse) Descriptor() ([]byte, []int) {
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListTrailArchivesResponse) GetArchives() []*TrailArchive {
 	if x != nil {
 		return x.Archives
 	}
 	return nil
 }
 
-// TrailArchive is a piece of the trail that was moved out of the database: an export of it, compressed.
+// TrailArchive is a part of the trail that was moved out of the database, as an export.
 type TrailArchive struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The entry before its first.
-	Anchor  *TrailHead `protobuf:"bytes,1,opt,name=anchor,proto3" json:"anchor,omitempty"`
-	Last    *TrailHead `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
-	Entries int64      `protobuf:"varint,3,opt,name=entries,proto3" json:"entries,omitempty"`
-	// Where it is.
-	Location string `protobuf:"bytes,4,opt,name=location,proto3" json:"location,omitempty"`
-	// SHA-256 of the archive, in hex.
-	Sha256        string                 `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	ArchivedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FirstSeq int64                  `protobuf:"varint,1,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"`
+	LastSeq  int64                  `protobuf:"varint,2,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// Of the entry before the first.
+	AnchorHash string `protobuf:"bytes,3,opt,name=anchor_hash,json=anchorHash,proto3" json:"anchor_hash,omitempty"`
+	LastHash   string `protobuf:"bytes,4,opt,name=last_hash,json=lastHash,proto3" json:"last_hash,omitempty"`
+	// Where the file is: s3://bucket/name or file:///name.
+	Location string `protobuf:"bytes,5,opt,name=location,proto3" json:"location,omitempty"`
+	// Of the file, in hexadecimal.
+	Sha256        string                 `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	RecordedFrom  *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=recorded_from,json=recordedFrom,proto3" json:"recorded_from,omitempty"`
+	RecordedTo    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=recorded_to,json=recordedTo,proto3" json:"recorded_to,omitempty"`
+	ArchivedAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=archived_at,json=archivedAt,proto3" json:"archived_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TrailArchive) Reset() {
 	*x = TrailArchive{}
-	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -234,7 +316,7 @@ func (x *TrailArchive) String() string {
 func (*TrailArchive) ProtoMessage() {}
 
 func (x *TrailArchive) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_trail_proto_msgTypes[2]
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -247,28 +329,35 @@ func (x *TrailArchive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrailArchive.ProtoReflect.Descriptor instead.
 func (*TrailArchive) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{2}
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *TrailArchive) GetAnchor() *TrailHead {
+func (x *TrailArchive) GetFirstSeq() int64 {
 	if x != nil {
-		return x.Anchor
-	}
-	return nil
-}
-
-func (x *TrailArchive) GetLast() *TrailHead {
-	if x != nil {
-		return x.Last
-	}
-	return nil
-}
-
-func (x *TrailArchive) GetEntries() int64 {
-	if x != nil {
-		return x.Entries
+		return x.FirstSeq
 	}
 	return 0
+}
+
+func (x *TrailArchive) GetLastSeq() int64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *TrailArchive) GetAnchorHash() string {
+	if x != nil {
+		return x.AnchorHash
+	}
+	return ""
+}
+
+func (x *TrailArchive) GetLastHash() string {
+	if x != nil {
+		return x.LastHash
+	}
+	return ""
 }
 
 func (x *TrailArchive) GetLocation() string {
@@ -283,6 +372,20 @@ func (x *TrailArchive) GetSha256() string {
 		return x.Sha256
 	}
 	return ""
+}
+
+func (x *TrailArchive) GetRecordedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedFrom
+	}
+	return nil
+}
+
+func (x *TrailArchive) GetRecordedTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedTo
+	}
+	return nil
 }
 
 func (x *TrailArchive) GetArchivedAt() *timestamppb.Timestamp {
@@ -303,7 +406,7 @@ type TrailHead struct {
 
 func (x *TrailHead) Reset() {
 	*x = TrailHead{}
-	mi := &file_nthlayer_v1_trail_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +418,7 @@ func (x *TrailHead) String() string {
 func (*TrailHead) ProtoMessage() {}
 
 func (x *TrailHead) ProtoReflect() protoreflect.Message {
-	mi := &file_nthlayer_v1_trail_proto_msgTypes[3]
+	mi := &file_nthlayer_v1_trail_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +431,7 @@ func (x *TrailHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrailHead.ProtoReflect.Descriptor instead.
 func (*TrailHead) Descriptor() ([]byte, []int) {
-	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{3}
+	return file_nthlayer_v1_trail_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TrailHead) GetSeq() int64 {
@@ -360,27 +463,37 @@ const file_nthlayer_v1_trail_proto_rawDesc = "" +
 	"\aoutcome\x18\x05 \x01(\tBa\xbaH^r\\R\x00R\aappliedR\x06failedR\askippedR\aunknownR\aplannedR\x06deniedR\x11awaiting_approvalR\aignoredR\breportedR\aoutcome\x12?\n" +
 	"\rrecorded_from\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\frecordedFrom\x12;\n" +
 	"\vrecorded_to\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedTo\"\x83\x02\n" +
+	"recordedTo\"\xe6\x01\n" +
 	"\x14ListFindingsResponse\x120\n" +
 	"\bfindings\x18\x01 \x03(\v2\x14.nthlayer.v1.FindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12*\n" +
 	"\x04head\x18\x03 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x04head\x12.\n" +
-	"\x06anchor\x18\x04 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x06anchor\x125\n" +
-	"\barchives\x18\x05 \x03(\v2\x19.nthlayer.v1.TrailArchiveR\barchives\"\xf5\x01\n" +
-	"\fTrailArchive\x12.\n" +
-	"\x06anchor\x18\x01 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x06anchor\x12*\n" +
-	"\x04last\x18\x02 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x04last\x12\x18\n" +
-	"\aentries\x18\x03 \x01(\x03R\aentries\x12\x1a\n" +
-	"\blocation\x18\x04 \x01(\tR\blocation\x12\x16\n" +
-	"\x06sha256\x18\x05 \x01(\tR\x06sha256\x12;\n" +
-	"\varchived_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"\x06anchor\x18\x04 \x01(\v2\x16.nthlayer.v1.TrailHeadR\x06anchor\x12\x18\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"\x1a\n" +
+	"\x18ListTrailArchivesRequest\"R\n" +
+	"\x19ListTrailArchivesResponse\x125\n" +
+	"\barchives\x18\x01 \x03(\v2\x19.nthlayer.v1.TrailArchiveR\barchives\"\xf3\x02\n" +
+	"\fTrailArchive\x12\x1b\n" +
+	"\tfirst_seq\x18\x01 \x01(\x03R\bfirstSeq\x12\x19\n" +
+	"\blast_seq\x18\x02 \x01(\x03R\alastSeq\x12\x1f\n" +
+	"\vanchor_hash\x18\x03 \x01(\tR\n" +
+	"anchorHash\x12\x1b\n" +
+	"\tlast_hash\x18\x04 \x01(\tR\blastHash\x12\x1a\n" +
+	"\blocation\x18\x05 \x01(\tR\blocation\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12?\n" +
+	"\rrecorded_from\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\frecordedFrom\x12;\n" +
+	"\vrecorded_to\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedTo\x12;\n" +
+	"\varchived_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"archivedAt\"1\n" +
 	"\tTrailHead\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\tR\x04hash2\x8f\x01\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash2\xac\x02\n" +
 	"\fTrailService\x12\x7f\n" +
 	"\fListFindings\x12 .nthlayer.v1.ListFindingsRequest\x1a!.nthlayer.v1.ListFindingsResponse\"*\xaa\xd4\x18\x12\n" +
-	"\rfindings.list\x12\x01*\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/findingsB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
+	"\rfindings.list\x12\x01*\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/findings\x12\x9a\x01\n" +
+	"\x11ListTrailArchives\x12%.nthlayer.v1.ListTrailArchivesRequest\x1a&.nthlayer.v1.ListTrailArchivesResponse\"6\xaa\xd4\x18\x18\n" +
+	"\x13trail_archives.list\x12\x01*\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/trail-archivesB?Z=github.com/nthlayer/nthlayer/proto/gen/nthlayer/v1;nthlayerv1b\x06proto3"
 
 var (
 	file_nthlayer_v1_trail_proto_rawDescOnce sync.Once
@@ -394,29 +507,33 @@ func file_nthlayer_v1_trail_proto_rawDescGZIP() []byte {
 	return file_nthlayer_v1_trail_proto_rawDescData
 }
 
-var file_nthlayer_v1_trail_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_nthlayer_v1_trail_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_nthlayer_v1_trail_proto_goTypes = []any{
-	(*ListFindingsRequest)(nil),   // 0: nthlayer.v1.ListFindingsRequest
-	(*ListFindingsResponse)(nil),  // 1: nthlayer.v1.ListFindingsResponse
-	(*TrailArchive)(nil),          // 2: nthlayer.v1.TrailArchive
-	(*TrailHead)(nil),             // 3: nthlayer.v1.TrailHead
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*Finding)(nil),               // 5: nthlayer.v1.Finding
+	(*ListFindingsRequest)(nil),       // 0: nthlayer.v1.ListFindingsRequest
+	(*ListFindingsResponse)(nil),      // 1: nthlayer.v1.ListFindingsResponse
+	(*ListTrailArchivesRequest)(nil),  // 2: nthlayer.v1.ListTrailArchivesRequest
+	(*ListTrailArchivesResponse)(nil), // 3: nthlayer.v1.ListTrailArchivesResponse
+	(*TrailArchive)(nil),              // 4: nthlayer.v1.TrailArchive
+	(*TrailHead)(nil),                 // 5: nthlayer.v1.TrailHead
+	(*timestamppb.Timestamp)(nil),     // 6: google.protobuf.Timestamp
+	(*Finding)(nil),                   // 7: nthlayer.v1.Finding
 }
 var file_nthlayer_v1_trail_proto_depIdxs = []int32{
-	4,  // 0: nthlayer.v1.ListFindingsRequest.recorded_from:type_name -> google.protobuf.Timestamp
-	4,  // 1: nthlayer.v1.ListFindingsRequest.recorded_to:type_name -> google.protobuf.Timestamp
-	5,  // 2: nthlayer.v1.ListFindingsResponse.findings:type_name -> nthlayer.v1.Finding
-	3,  // 3: nthlayer.v1.ListFindingsResponse.head:type_name -> nthlayer.v1.TrailHead
-	3,  // 4: nthlayer.v1.ListFindingsResponse.anchor:type_name -> nthlayer.v1.TrailHead
-	2,  // 5: nthlayer.v1.ListFindingsResponse.archives:type_name -> nthlayer.v1.TrailArchive
-	3,  // 6: nthlayer.v1.TrailArchive.anchor:type_name -> nthlayer.v1.TrailHead
-	3,  // 7: nthlayer.v1.TrailArchive.last:type_name -> nthlayer.v1.TrailHead
-	4,  // 8: nthlayer.v1.TrailArchive.archived_at:type_name -> google.protobuf.Timestamp
+	6,  // 0: nthlayer.v1.ListFindingsRequest.recorded_from:type_name -> google.protobuf.Timestamp
+	6,  // 1: nthlayer.v1.ListFindingsRequest.recorded_to:type_name -> google.protobuf.Timestamp
+	7,  // 2: nthlayer.v1.ListFindingsResponse.findings:type_name -> nthlayer.v1.Finding
+	5,  // 3: nthlayer.v1.ListFindingsResponse.head:type_name -> nthlayer.v1.TrailHead
+	5,  // 4: nthlayer.v1.ListFindingsResponse.anchor:type_name -> nthlayer.v1.TrailHead
+	4,  // 5: nthlayer.v1.ListTrailArchivesResponse.archives:type_name -> nthlayer.v1.TrailArchive
+	6,  // 6: nthlayer.v1.TrailArchive.recorded_from:type_name -> google.protobuf.Timestamp
+	6,  // 7: nthlayer.v1.TrailArchive.recorded_to:type_name -> google.protobuf.Timestamp
+	6,  // 8: nthlayer.v1.TrailArchive.archived_at:type_name -> google.protobuf.Timestamp
 	0,  // 9: nthlayer.v1.TrailService.ListFindings:input_type -> nthlayer.v1.ListFindingsRequest
-	1,  // 10: nthlayer.v1.TrailService.ListFindings:output_type -> nthlayer.v1.ListFindingsResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
+	2,  // 10: nthlayer.v1.TrailService.ListTrailArchives:input_type -> nthlayer.v1.ListTrailArchivesRequest
+	1,  // 11: nthlayer.v1.TrailService.ListFindings:output_type -> nthlayer.v1.ListFindingsResponse
+	3,  // 12: nthlayer.v1.TrailService.ListTrailArchives:output_type -> nthlayer.v1.ListTrailArchivesResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -435,7 +552,7 @@ func file_nthlayer_v1_trail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nthlayer_v1_trail_proto_rawDesc), len(file_nthlayer_v1_trail_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

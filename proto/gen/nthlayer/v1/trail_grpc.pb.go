@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TrailService_ListFindings_FullMethodName = "/nthlayer.v1.TrailService/ListFindings"
+	TrailService_ListFindings_FullMethodName      = "/nthlayer.v1.TrailService/ListFindings"
+	TrailService_ListTrailArchives_FullMethodName = "/nthlayer.v1.TrailService/ListTrailArchives"
 )
 
 // TrailServiceClient is the client API for TrailService service.
@@ -28,9 +29,11 @@ const (
 //
 // TrailService shows the audit trail.
 type TrailServiceClient interface {
-	// ListFindings lists the trail from its beginning. Without filters the answer is complete: whoever reads all pages
-	// can check the chain without trusting the server.
+	// ListFindings lists the trail from its beginning, or from the entry after anchor where older ones were moved to archives.
+	// Without filters the answer is complete: whoever reads all pages can check the chain without trusting the server.
 	ListFindings(ctx context.Context, in *ListFindingsRequest, opts ...grpc.CallOption) (*ListFindingsResponse, error)
+	// ListTrailArchives lists the parts of the trail that were moved out of the database, oldest first.
+	ListTrailArchives(ctx context.Context, in *ListTrailArchivesRequest, opts ...grpc.CallOption) (*ListTrailArchivesResponse, error)
 }
 
 type trailServiceClient struct {
@@ -51,15 +54,27 @@ func (c *trailServiceClient) ListFindings(ctx context.Context, in *ListFindingsR
 	return out, nil
 }
 
+func (c *trailServiceClient) ListTrailArchives(ctx context.Context, in *ListTrailArchivesRequest, opts ...grpc.CallOption) (*ListTrailArchivesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTrailArchivesResponse)
+	err := c.cc.Invoke(ctx, TrailService_ListTrailArchives_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TrailServiceServer is the server API for TrailService service.
 // All implementations must embed UnimplementedTrailServiceServer
 // for forward compatibility.
 //
 // TrailService shows the audit trail.
 type TrailServiceServer interface {
-	// ListFindings lists the trail from its beginning. Without filters the answer is complete: whoever reads all pages
-	// can check the chain without trusting the server.
+	// ListFindings lists the trail from its beginning, or from the entry after anchor where older ones were moved to archives.
+	// Without filters the answer is complete: whoever reads all pages can check the chain without trusting the server.
 	ListFindings(context.Context, *ListFindingsRequest) (*ListFindingsResponse, error)
+	// ListTrailArchives lists the parts of the trail that were moved out of the database, oldest first.
+	ListTrailArchives(context.Context, *ListTrailArchivesRequest) (*ListTrailArchivesResponse, error)
 	mustEmbedUnimplementedTrailServiceServer()
 }
 
@@ -72,6 +87,9 @@ type UnimplementedTrailServiceServer struct{}
 
 func (UnimplementedTrailServiceServer) ListFindings(context.Context, *ListFindingsRequest) (*ListFindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListFindings not implemented")
+}
+func (UnimplementedTrailServiceServer) ListTrailArchives(context.Context, *ListTrailArchivesRequest) (*ListTrailArchivesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTrailArchives not implemented")
 }
 func (UnimplementedTrailServiceServer) mustEmbedUnimplementedTrailServiceServer() {}
 func (UnimplementedTrailServiceServer) testEmbeddedByValue()                      {}
@@ -112,6 +130,24 @@ func _TrailService_ListFindings_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TrailService_ListTrailArchives_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTrailArchivesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrailServiceServer).ListTrailArchives(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrailService_ListTrailArchives_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrailServiceServer).ListTrailArchives(ctx, req.(*ListTrailArchivesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TrailService_ServiceDesc is the grpc.ServiceDesc for TrailService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +158,10 @@ var TrailService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListFindings",
 			Handler:    _TrailService_ListFindings_Handler,
+		},
+		{
+			MethodName: "ListTrailArchives",
+			Handler:    _TrailService_ListTrailArchives_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

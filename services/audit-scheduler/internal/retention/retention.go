@@ -1,4 +1,8 @@
-// Package retention moves old parts of the audit trail out of the database, with the chain intact.
+// Package retention moves old parts of the trail out of the database, into files that prove themselves.
+//
+// A part is written as exports, which are read back from where they were written and proved, and only then, in one
+// transaction, recorded and dropped. Whatever dies in between, the entries stand in the database or in a recorded archive;
+// whoever tries again finds the files that are there and takes them.
 package retention
 
 import (
@@ -7,13 +11,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
-	"path"
+	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/metric"
+	"github.com/google/uuid"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/store"
@@ -21,49 +25,52 @@ import (
 )
 
 const (
-	chore    = "trail retention"
-	page     = 1000
-	mostSize = 1 << 30 // of an archive: a part has 100,000 entries of some kB, and packs well
+	page = 1000
+	// perArchive keeps a file small enough to be held compressed in memory.
+	perArchive  = 100_000
+	mostArchive = 1 << 30 // bytes, compressed
 )
 
-// Trail is what Keeper needs of the store.
-type Trail interface {
+// Store is what is needed of the database.
+type Store interface {
 	ClaimChore(ctx context.Context, name string, period time.Duration) (bool, error)
-	OldestTrailPart(ctx context.Context, before time.Time) (*store.TrailPart, error)
+	PartitionToArchive(ctx context.Context, keep time.Duration) (*store.TrailPartition, uuid.UUID, error)
+	Findings(ctx context.Context, f store.FindingFilter) ([]trail.Entry, error)
 	TrailAnchor(ctx context.Context) (trail.Head, error)
 	TrailHead(ctx context.Context) (trail.Head, error)
-	Findings(ctx context.Context, f store.FindingFilter) ([]trail.Entry, error)
-	MovedTrailPart(ctx context.Context, part store.TrailPart, a store.TrailArchive) error
+	MoveTrail(ctx context.Context, p store.TrailPartition, keep time.Duration, archives []store.TrailArchive) error
 }
 
-// Objects is where archives are kept.
+// Objects is where archives are written.
 type Objects interface {
 	Read(ctx context.Context, name string, most int64) ([]byte, error)
 	Write(ctx context.Context, name string, content []byte) error
 }
 
-// Keeper moves parts of the trail that are older than Keep.
-type Keeper struct {
-	Trail   Trail
+// Archiver moves what is older than Keep.
+type Archiver struct {
+	Store   Store
 	Objects Objects
-	Place   string // of Objects, for people
+	Place   string // the URL of Objects
 	Keep    time.Duration
-	Every   time.Duration // how often somebody looks, of all processes together
-	Log     *slog.Logger
+	Every   time.Duration                // how often one process of all looks
+	Moved   func(context.Context, int64) // told how many entries were moved; may be nil
 	Now     func() time.Time
+	Log     *slog.Logger
+	Most    int64 // entries of a file; 0: 100,000
 }
 
-// Run looks now and then until the context ends.
-func (k *Keeper) Run(ctx context.Context) error {
-	moved, _ := otel.Meter("github.com/nthlayer/nthlayer/services/audit-scheduler").
-		Int64Counter("nthlayer.trail.archived", metric.WithDescription("Entries of the trail that were moved to archives."))
-	look := time.NewTicker(min(k.Every, time.Hour))
+// Run looks now and then, until the context ends. A failure is logged, and tried again in the next period.
+func (a *Archiver) Run(ctx context.Context) error {
+	look := time.NewTicker(a.Every / 4) // several processes share the chore
 	defer look.Stop()
 	for {
-		if n, err := k.Look(ctx); err != nil && ctx.Err() == nil {
-			k.Log.ErrorContext(ctx, "the trail could not be moved to an archive; it stays where it is", "error", err)
-		} else if n > 0 {
-			moved.Add(ctx, n)
+		ours, err := a.Store.ClaimChore(ctx, "trail archive", a.Every)
+		if err == nil && ours {
+			err = a.Archive(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.Log.ErrorContext(ctx, "the trail was not archived; its entries stay in the database", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -73,108 +80,158 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// Look moves all parts that are old enough, if nobody has looked of late, and gives the number of their entries.
-func (k *Keeper) Look(ctx context.Context) (entries int64, err error) {
-	ours, err := k.Trail.ClaimChore(ctx, chore, k.Every)
-	if !ours || err != nil {
-		return 0, err
-	}
+// Archive moves every part that is old enough, the oldest first.
+func (a *Archiver) Archive(ctx context.Context) error {
 	for {
-		part, err := k.Trail.OldestTrailPart(ctx, k.Now().Add(-k.Keep))
-		if part == nil || err != nil {
-			return entries, err
+		p, waitsFor, err := a.Store.PartitionToArchive(ctx, a.Keep)
+		if err != nil {
+			return err
 		}
-		if err := k.move(ctx, *part); err != nil {
-			return entries, fmt.Errorf("entries %d to %d: %w", part.First, part.Last, err)
+		if waitsFor != uuid.Nil {
+			a.Log.WarnContext(ctx, "a part of the trail is old enough and stays: a run that has findings in it may still record more; "+
+				"let it end, or discard it from the dead letters", "job_id", waitsFor)
 		}
-		entries += part.Last - part.First + 1
+		if p == nil {
+			return nil
+		}
+		if err := a.move(ctx, *p); err != nil {
+			return fmt.Errorf("move entries %d to %d: %w", p.First, p.Last, err)
+		}
 	}
 }
 
-// move writes a part to an archive, reads that back and proves it, and only then takes the part away. Interrupted anywhere it
-// begins anew: the part is still there, and the archive is written again.
-func (k *Keeper) move(ctx context.Context, part store.TrailPart) error {
-	anchor, err := k.Trail.TrailAnchor(ctx)
+func (a *Archiver) move(ctx context.Context, p store.TrailPartition) error {
+	at, err := a.Store.TrailAnchor(ctx)
 	if err != nil {
 		return err
 	}
-	if anchor.Seq != part.First-1 {
-		return fault.New(fault.Internal, fmt.Sprintf("the archives end with entry %d", anchor.Seq), nil)
+	var list []store.TrailArchive
+	for at.Seq < p.Last {
+		archive, err := a.put(ctx, at, min(p.Last, at.Seq+a.most()))
+		if err != nil {
+			return err
+		}
+		list, at = append(list, archive), trail.Head{Seq: archive.Last, Hash: archive.LastHash}
 	}
-	content, want, err := k.pack(ctx, part, anchor)
-	if err != nil {
+	if err := a.Store.MoveTrail(ctx, p, a.Keep, list); err != nil {
 		return err
 	}
-	name := fmt.Sprintf("trail-%012d-%012d.jsonl.gz", part.First, part.Last)
-	if err := k.Objects.Write(ctx, name, content); err != nil {
-		return err
+	n := p.Last - p.First + 1
+	a.Log.InfoContext(ctx, "a part of the trail was moved to archives", "first_seq", p.First, "last_seq", p.Last, "entries", n, "files", len(list),
+		"head", fmt.Sprintf("%d:%s", at.Seq, at.Hash))
+	if a.Moved != nil {
+		a.Moved(ctx, n)
 	}
-	back, err := k.Objects.Read(ctx, name, mostSize)
-	if err != nil {
-		return err
-	}
-	if err := prove(back, anchor, want); err != nil {
-		return fault.New(fault.Internal, "the archive is not what was written: "+err.Error(), err)
-	}
-	sum := sha256.Sum256(back)
-	archive := store.TrailArchive{Anchor: anchor.Hash, Last: want.Last, Location: k.Place + "/" + path.Base(name), SHA256: hex.EncodeToString(sum[:])}
-	if err := k.Trail.MovedTrailPart(ctx, part, archive); err != nil {
-		return err
-	}
-	k.Log.InfoContext(ctx, "a part of the trail lies in an archive now", "first", part.First, "last", part.Last, "location", archive.Location, "sha256", archive.SHA256)
 	return nil
 }
 
-// pack exports a part, compressed. The chain is checked on the way.
-func (k *Keeper) pack(ctx context.Context, part store.TrailPart, anchor trail.Head) ([]byte, trail.Footer, error) {
-	head, err := k.Trail.TrailHead(ctx)
+// put writes the entries after anchor up to last as one file and proves what stands there then.
+func (a *Archiver) put(ctx context.Context, anchor trail.Head, last int64) (store.TrailArchive, error) {
+	name := fmt.Sprintf("trail-%012d-%012d.jsonl.gz", anchor.Seq+1, last)
+	content, want, err := a.export(ctx, anchor, last)
 	if err != nil {
-		return nil, trail.Footer{}, err
+		return store.TrailArchive{}, err
 	}
-	var packed bytes.Buffer
-	zip := gzip.NewWriter(&packed)
-	out, err := trail.NewWriter(zip, trail.Header{Anchor: anchor, Head: head, ExportedAt: k.Now().UTC()})
-	if err != nil {
-		return nil, trail.Footer{}, err
-	}
-	filter := store.FindingFilter{After: part.First - 1, UpTo: part.Last, Limit: page}
-	for filter.After < part.Last {
-		entries, err := k.Trail.Findings(ctx, filter)
+	there, err := a.Objects.Read(ctx, name, mostArchive)
+	switch fault.KindOf(err) {
+	case fault.NotFound:
+	default:
 		if err != nil {
-			return nil, trail.Footer{}, err
+			return store.TrailArchive{}, err
+		}
+		got, err := prove(there)
+		if err == nil && got == want {
+			return a.archive(name, there, want), nil // somebody died after writing it
+		}
+		if err == nil {
+			return store.TrailArchive{}, fault.New(fault.Conflict, a.at(name)+" holds another trail: give this one a place of its own (NTHLAYER_TRAIL_ARCHIVE)", nil)
+		}
+	}
+	if err := a.Objects.Write(ctx, name, content); err != nil {
+		return store.TrailArchive{}, err
+	}
+	back, err := a.Objects.Read(ctx, name, mostArchive)
+	if err != nil {
+		return store.TrailArchive{}, err
+	}
+	got, err := prove(back)
+	if err == nil && (got != want || !bytes.Equal(back, content)) {
+		err = errors.New("it reads back as something else")
+	}
+	if err != nil {
+		return store.TrailArchive{}, fault.New(fault.Unavailable, a.at(name)+" does not prove what was written", err)
+	}
+	return a.archive(name, back, want), nil
+}
+
+// stretch is what an archive holds.
+type stretch struct {
+	anchor, last trail.Head
+	from, to     int64 // the times of its entries, in microseconds
+}
+
+func (s *stretch) add(e trail.Entry) {
+	at := e.RecordedAt.UnixMicro()
+	if s.from == 0 || at < s.from {
+		s.from = at
+	}
+	s.to = max(s.to, at)
+	s.last = trail.Head{Seq: e.Seq, Hash: e.Hash}
+}
+
+// export makes the file. It fails where the trail does not hold: what was tampered with stays where it can be looked at.
+func (a *Archiver) export(ctx context.Context, anchor trail.Head, last int64) ([]byte, stretch, error) {
+	s := stretch{anchor: anchor, last: anchor}
+	head, err := a.Store.TrailHead(ctx)
+	if err != nil {
+		return nil, s, err
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	out := trail.NewExporter(z, trail.Header{Anchor: anchor, Head: head, ExportedAt: a.Now()})
+	check := trail.NewVerifier(anchor)
+	for s.last.Seq < last {
+		entries, err := a.Store.Findings(ctx, store.FindingFilter{After: s.last.Seq, Last: last, Limit: page})
+		if err != nil {
+			return nil, s, err
+		}
+		if len(entries) == 0 {
+			return nil, s, &trail.BrokenError{Seq: s.last.Seq + 1, Problem: "it is missing"}
 		}
 		for _, e := range entries {
-			if err := out.Add(e); err != nil {
-				return nil, trail.Footer{}, err
+			if err := errors.Join(check.Next(e), out.Add(e)); err != nil {
+				return nil, s, err
 			}
-			filter.After = e.Seq
-		}
-		if len(entries) < page {
-			break
+			s.add(e)
 		}
 	}
-	footer, err := out.Close()
-	if err == nil {
-		err = zip.Close()
+	if err := errors.Join(out.Close(), z.Close()); err != nil {
+		return nil, s, err
 	}
-	if err == nil && footer.Last.Seq != part.Last {
-		err = &trail.BrokenError{Seq: footer.Last.Seq + 1, Problem: "it is not in the database"}
-	}
-	return packed.Bytes(), footer, err
+	return b.Bytes(), s, nil
 }
 
-// prove checks an archive as it was read back.
-func prove(content []byte, anchor trail.Head, want trail.Footer) error {
-	unzipped, err := gzip.NewReader(bytes.NewReader(content))
-	if err != nil {
-		return err
+// prove checks a file as anybody would, and says what it holds.
+func prove(content []byte) (stretch, error) {
+	var s stretch
+	h, last, err := trail.VerifyExport(bytes.NewReader(content), func(e trail.Entry) error { s.add(e); return nil })
+	s.anchor, s.last = h.Anchor, last
+	return s, err
+}
+
+func (a *Archiver) archive(name string, content []byte, s stretch) store.TrailArchive {
+	sum := sha256.Sum256(content)
+	return store.TrailArchive{
+		First: s.anchor.Seq + 1, Last: s.last.Seq, AnchorHash: s.anchor.Hash, LastHash: s.last.Hash, Location: a.at(name),
+		SHA256: hex.EncodeToString(sum[:]), RecordedFrom: time.UnixMicro(s.from).UTC(), RecordedTo: time.UnixMicro(s.to).UTC(),
 	}
-	header, footer, err := trail.Check(unzipped, nil)
-	if err != nil {
-		return err
+}
+
+func (a *Archiver) at(name string) string { return strings.TrimRight(a.Place, "/") + "/" + name }
+
+func (a *Archiver) most() int64 {
+	if a.Most > 0 {
+		return a.Most
 	}
-	if header.Anchor != anchor || footer != want {
-		return fmt.Errorf("it holds %d entries up to %d", footer.Count, footer.Last.Seq)
-	}
-	return nil
+	return perArchive
 }

@@ -2,17 +2,21 @@ package retention_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nthlayer/nthlayer/pkg/config"
@@ -26,223 +30,300 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// rig is a trail in parts of ten entries.
+const day = 24 * time.Hour
+
+// rig is a database whose trail has partitions of ten entries, and a place for archives.
 type rig struct {
-	t      *testing.T
-	store  *store.Store
-	db     *pgx.Conn
-	keeper *retention.Keeper
-	dir    objects.Store
+	t *testing.T
+	*store.Store
+	db    *pgx.Conn
+	place objects.Store
+	url   string
+	moved int64
 }
 
-func start(t *testing.T) *rig {
+func start(t *testing.T, cfg objects.Config) *rig {
 	url := testkit.Postgres(t)
-	r := &rig{t: t}
+	r := &rig{t: t, url: cfg.URL}
 	var err error
-	r.store, err = store.Open(t.Context(), config.NewSecret(url), store.Options{})
+	r.Store, err = store.Open(t.Context(), config.NewSecret(url), store.Options{})
 	require.NoError(t, err)
-	t.Cleanup(r.store.Close)
+	t.Cleanup(r.Close)
 	r.db, err = pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = r.db.Close(context.Background()) })
-	_, err = r.db.Exec(t.Context(), `
-		DO $$ DECLARE part text; BEGIN
-			FOR part IN SELECT name FROM trail_parts LOOP EXECUTE format('DROP TABLE %I', part); END LOOP;
-			DELETE FROM trail_parts;
-			PERFORM extend_trail(100, 10);
-		END $$`)
+	r.exec("SELECT drop_trail_partition(from_seq) FROM trail_partitions")
+	r.exec("UPDATE trail_head SET block = 10, partitioned_to = 1")
+	r.place, err = objects.Open(t.Context(), cfg)
 	require.NoError(t, err)
-	r.dir, err = objects.Open(t.Context(), objects.Config{URL: t.TempDir()})
-	require.NoError(t, err)
-	r.keeper = &retention.Keeper{
-		Trail: r.store, Objects: r.dir, Place: "file:///archive", Keep: 24 * time.Hour, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Now().Add(48 * time.Hour) },
-	}
+	t.Cleanup(r.place.Close)
 	return r
 }
 
-// run accepts a run and records findings of it.
-func (r *rig) run(n int) uuid.UUID {
+func (r *rig) exec(sql string, args ...any) {
 	r.t.Helper()
-	ctx := context.Background()
-	id, _, err := r.store.Accept(ctx, store.NewRun{Principal: "ann", RequestHash: []byte("x"), TeamID: "team-" + uuid.NewString()})
+	_, err := r.db.Exec(r.t.Context(), sql, args...)
 	require.NoError(r.t, err)
-	claim, err := r.store.Claim(ctx, id, store.Terms{Owner: "w", Lease: time.Minute, PlanGoodFor: time.Minute})
+}
+
+// record makes a run that recorded so many findings so long ago, and ended.
+func (r *rig) record(n int, ago time.Duration) uuid.UUID {
+	r.t.Helper()
+	id, _, err := r.Accept(r.t.Context(), store.NewRun{Principal: "ann", RequestHash: []byte("x"), TeamID: uuid.NewString(), Request: store.Request{Source: "cortex", Reason: "<why>"}})
+	require.NoError(r.t, err)
+	c, err := r.Claim(r.t.Context(), id, store.Terms{Owner: "w", Lease: time.Minute, PlanGoodFor: time.Hour})
 	require.NoError(r.t, err)
 	var findings []trail.Finding
 	for i := range n {
-		findings = append(findings, trail.Finding{
-			ChangeID: fmt.Sprintf("add_member:person:%d", i), EntityRef: fmt.Sprintf("person:%d", i), Action: "add_member", Outcome: trail.Applied, RecordedAt: time.Now(),
-		})
+		findings = append(findings, trail.Finding{ChangeID: fmt.Sprint(i), Action: "add_member", Outcome: trail.Applied, RecordedAt: time.Now().Add(-ago)})
 	}
-	require.NoError(r.t, claim.Record(ctx, findings))
-	require.NoError(r.t, claim.Record(ctx, findings), "a second time, after a crash: it changes nothing")
+	require.NoError(r.t, c.Record(r.t.Context(), findings))
+	require.NoError(r.t, c.Finish(r.t.Context(), store.Ending{Status: store.Succeeded}))
 	return id
 }
 
-// all reads what the database has of the trail.
-func (r *rig) all() []trail.Entry {
-	r.t.Helper()
-	entries, err := r.store.Findings(r.t.Context(), store.FindingFilter{Limit: 10_000})
-	require.NoError(r.t, err)
-	return entries
+func (r *rig) archiver() *retention.Archiver {
+	return &retention.Archiver{
+		Store: r.Store, Objects: r.place, Place: r.url, Keep: 30 * day, Every: day, Now: time.Now, Most: 7,
+		Moved: func(_ context.Context, n int64) { r.moved += n }, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
+	}
 }
 
-// proven checks archives and database as one chain, and gives how many entries each has.
-func (r *rig) proven() (archived, kept int64) {
+// whole checks that archives and database together are the trail, with n entries, of which so many are in archives.
+func (r *rig) whole(n, archived int64) {
 	r.t.Helper()
-	archives, err := r.store.TrailArchives(r.t.Context())
+	ctx := r.t.Context()
+	archives, err := r.TrailArchives(ctx)
 	require.NoError(r.t, err)
-	var pieces []trail.Piece
+	var at trail.Head
 	for _, a := range archives {
-		name := fmt.Sprintf("trail-%012d-%012d.jsonl.gz", a.First, a.Last.Seq)
-		content, err := r.dir.Read(r.t.Context(), name, 1<<20)
+		content, err := r.place.Read(ctx, strings.TrimPrefix(a.Location, r.url+"/"), 1<<20)
 		require.NoError(r.t, err)
-		unzipped, err := gzip.NewReader(bytes.NewReader(content))
+		sum := sha256.Sum256(content)
+		require.Equal(r.t, a.SHA256, hex.EncodeToString(sum[:]))
+		h, last, err := trail.VerifyExport(bytes.NewReader(content), nil)
 		require.NoError(r.t, err)
-		header, footer, err := trail.Check(unzipped, nil)
-		require.NoError(r.t, err)
-		pieces = append(pieces, trail.Piece{Name: name, Header: header, Footer: footer})
-		archived += footer.Count
+		require.Equal(r.t, at, h.Anchor)
+		require.Equal(r.t, trail.Head{Seq: a.Last, Hash: a.LastHash}, last)
+		at = last
 	}
-	anchor, err := r.store.TrailAnchor(r.t.Context())
+	anchor, err := r.TrailAnchor(ctx)
 	require.NoError(r.t, err)
-	if len(pieces) > 0 {
-		first, last, err := trail.Join(pieces)
-		require.NoError(r.t, err)
-		require.Zero(r.t, first)
-		require.Equal(r.t, anchor, last)
-	}
-	v := trail.VerifyAfter(anchor)
-	for _, e := range r.all() {
+	require.Equal(r.t, at, anchor, "the trail goes on where the archives end")
+	require.Equal(r.t, archived, anchor.Seq)
+	v := trail.NewVerifier(anchor)
+	entries, err := r.Findings(ctx, store.FindingFilter{Limit: 1000})
+	require.NoError(r.t, err)
+	for _, e := range entries {
 		require.NoError(r.t, v.Next(e))
-		kept++
 	}
-	head, err := r.store.TrailHead(r.t.Context())
+	head, err := r.TrailHead(ctx)
 	require.NoError(r.t, err)
 	require.NoError(r.t, v.Close(head))
-	return archived, kept
+	require.Equal(r.t, n, head.Seq)
 }
 
-func TestLook_FullPartsThatAreOld_AreMovedWithTheChainIntact(t *testing.T) {
-	r := start(t)
-	old := r.run(7)
-	for range 5 {
-		r.run(7) // 42 entries in all, across the borders of parts
+// places are where archives can be: a directory, and a server that speaks S3's protocol.
+func places(t *testing.T) map[string]objects.Config {
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	t.Setenv("AWS_REGION", "eu-west-1")
+	backend := s3mem.New()
+	require.NoError(t, backend.CreateBucket("company"))
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(server.Close)
+	return map[string]objects.Config{
+		"directory": {URL: "file://" + t.TempDir()},
+		"S3":        {URL: "s3://company/trail", Endpoint: server.URL},
 	}
-	n, err := r.keeper.Look(t.Context())
-	require.NoError(t, err)
-	require.EqualValues(t, 40, n)
-	archived, kept := r.proven()
-	require.Equal(t, []int64{40, 2}, []int64{archived, kept})
-	r.run(30)
-	archived, kept = r.proven()
-	require.Equal(t, []int64{40, 32}, []int64{archived, kept})
-	n, err = r.keeper.Look(t.Context())
-	require.NoError(t, err)
-	require.EqualValues(t, 30, n)
-	r.proven()
-	var parts int
-	require.NoError(t, r.db.QueryRow(t.Context(), "SELECT count(*) FROM pg_inherits WHERE inhparent = 'findings'::regclass").Scan(&parts))
-	require.Positive(t, parts)
-	_, err = r.db.Exec(t.Context(), "INSERT INTO changes (job_id, change_id, position, change, outcome, done_at) VALUES ($1, 'add_member:person:0', 0, '{}', 'applied', now())", old)
-	require.NoError(t, err)
-	_, err = r.store.Effects(t.Context(), old)
-	require.Equal(t, "TRAIL_ARCHIVED", fault.ReasonOf(err), "it is not taken for a run that did nothing")
 }
 
-func TestLook_YoungOrNotFull_Stays(t *testing.T) {
-	r := start(t)
-	r.run(25)
-	r.keeper.Keep = 72 * time.Hour
-	n, err := r.keeper.Look(t.Context())
-	require.NoError(t, err)
-	require.Zero(t, n)
-	archived, kept := r.proven()
-	require.Equal(t, []int64{0, 25}, []int64{archived, kept})
+func TestArchive_MovesWhatIsOld_ChainStaysWhole(t *testing.T) {
+	for name, place := range places(t) {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, place)
+			r.record(23, 40*day)
+			r.record(4, time.Hour) // up to 27: the third block is not old
+			r.record(20, time.Hour)
+			require.NoError(t, r.archiver().Archive(t.Context()))
+			r.whole(47, 20)
+			require.Equal(t, int64(20), r.moved)
+			archives, err := r.TrailArchives(t.Context())
+			require.NoError(t, err)
+			require.Len(t, archives, 4, "two files of each block: of seven entries and of three")
+			require.NoError(t, r.archiver().Archive(t.Context()))
+			r.record(1, time.Hour)
+			r.whole(48, 20)
+		})
+	}
 }
 
-// faulty fails, or changes what it keeps, from a call on.
-type faulty struct {
+// broken fails, panics or lies at one of its calls.
+type broken struct {
 	objects.Store
-	calls  int
-	failAt int
-	spoil  bool
+	at, calls int
+	how       string
 }
 
-var errBroken = errors.New("broken")
+var errBroken = errors.New("broken on purpose")
 
-func (f *faulty) Write(ctx context.Context, name string, content []byte) error {
-	if f.calls++; f.calls == f.failAt {
-		_ = f.Store.Write(ctx, name, content[:len(content)/2]) // what a crash may leave
-		return errBroken
+func (b *broken) now() (bool, error) {
+	b.calls++
+	if b.calls != b.at {
+		return false, nil
 	}
-	if f.spoil {
-		content = bytes.Clone(content[:len(content)-20])
+	if b.how == "panic" {
+		panic(errBroken)
 	}
-	return f.Store.Write(ctx, name, content)
+	return true, fault.New(fault.Unavailable, "broken on purpose", errBroken)
 }
 
-func (f *faulty) Read(ctx context.Context, name string, most int64) ([]byte, error) {
-	if f.calls++; f.calls == f.failAt {
-		return nil, errBroken
+func (b *broken) Read(ctx context.Context, name string, most int64) ([]byte, error) {
+	hit, err := b.now()
+	if hit && b.how == "error" {
+		return nil, err
 	}
-	return f.Store.Read(ctx, name, most)
+	content, err := b.Store.Read(ctx, name, most)
+	if hit && b.how == "lie" && len(content) > 0 {
+		content = content[:len(content)-20]
+	}
+	return content, err
 }
 
-// Broken off anywhere, each entry is in the database or in an archive that holds; the next time goes on.
-func TestLook_BrokenOffAnywhere_LosesNothing(t *testing.T) {
-	for failAt := 1; failAt <= 4; failAt++ {
-		r := start(t)
-		r.run(25)
-		r.keeper.Objects = &faulty{Store: r.dir, failAt: failAt}
-		_, err := r.keeper.Look(t.Context())
-		require.ErrorIs(t, err, errBroken)
-		archived, kept := r.proven()
-		require.EqualValues(t, 25, archived+kept)
-		r.keeper.Objects = r.dir
-		_, err = r.keeper.Look(t.Context())
-		require.NoError(t, err)
-		archived, kept = r.proven()
-		require.Equal(t, []int64{20, 5}, []int64{archived, kept})
+func (b *broken) Write(ctx context.Context, name string, content []byte) error {
+	hit, err := b.now()
+	if hit && b.how == "error" {
+		return err
+	}
+	if hit && b.how == "lie" {
+		content = content[:len(content)/2]
+	}
+	if err := b.Store.Write(ctx, name, content); err != nil {
+		return err
+	}
+	if hit && b.how == "late" { // it is there, and nobody hears of it
+		return err
+	}
+	return nil
+}
+
+// brokenStore dies before or after the transaction that moves.
+type brokenStore struct {
+	*store.Store
+	after bool
+}
+
+func (b brokenStore) MoveTrail(ctx context.Context, p store.TrailPartition, keep time.Duration, list []store.TrailArchive) error {
+	if b.after {
+		if err := b.Store.MoveTrail(ctx, p, keep, list); err != nil {
+			return err
+		}
+	}
+	panic(errBroken)
+}
+
+// Wherever it is interrupted, each entry stands in the database or in an archive that is recorded and proved; and whoever
+// comes next ends what was begun.
+func TestArchive_InterruptedAnywhere_LosesNothing(t *testing.T) {
+	dies := func(t *testing.T, a *retention.Archiver) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = p.(error)
+			}
+		}()
+		return a.Archive(t.Context())
+	}
+	for _, how := range []string{"error", "panic", "lie", "late"} {
+		for at := 1; at <= 6; at++ { // two files: read, write, read back
+			t.Run(fmt.Sprint(how, at), func(t *testing.T) {
+				r := start(t, objects.Config{URL: "file://" + t.TempDir()})
+				r.record(12, 40*day)
+				a := r.archiver()
+				b := &broken{Store: r.place, at: at, how: how}
+				a.Objects = b
+				err := dies(t, a)
+				if err != nil {
+					r.whole(12, 0)
+				} else {
+					r.whole(12, 10) // a lie about what was not there before, or one that nobody hears
+				}
+				require.NoError(t, r.archiver().Archive(t.Context()))
+				r.whole(12, 10)
+				if how == "error" || how == "panic" {
+					require.Error(t, err)
+				}
+			})
+		}
+	}
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprint("transaction ", after), func(t *testing.T) {
+			r := start(t, objects.Config{URL: "file://" + t.TempDir()})
+			r.record(12, 40*day)
+			a := r.archiver()
+			a.Store = brokenStore{Store: r.Store, after: after}
+			require.ErrorIs(t, dies(t, a), errBroken)
+			r.whole(12, map[bool]int64{false: 0, true: 10}[after])
+			require.NoError(t, r.archiver().Archive(t.Context()))
+			r.whole(12, 10)
+		})
 	}
 }
 
-func TestLook_ArchiveIsNotWhatWasWritten_PartStays(t *testing.T) {
-	r := start(t)
-	r.run(15)
-	r.keeper.Objects = &faulty{Store: r.dir, spoil: true}
-	_, err := r.keeper.Look(t.Context())
-	require.ErrorContains(t, err, "the archive is not what was written")
-	require.Len(t, r.all(), 15)
+// What was written and is whole is taken as it is: a bucket with object lock keeps one version.
+func TestArchive_FilesAreThere_AreNotWrittenAgain(t *testing.T) {
+	r := start(t, objects.Config{URL: "file://" + t.TempDir()})
+	r.record(12, 40*day)
+	a := r.archiver()
+	a.Store = brokenStore{Store: r.Store}
+	require.Panics(t, func() { _ = a.Archive(t.Context()) })
+	a = r.archiver()
+	a.Objects = &broken{Store: readOnly{r.place}}
+	require.NoError(t, a.Archive(t.Context()))
+	r.whole(12, 10)
 }
 
-// A trail that was edited is not archived as if it held, and a part that lies in no archive is not taken away.
-func TestLook_EditedTrail_IsNotMoved(t *testing.T) {
-	r := start(t)
-	r.run(15)
-	_, err := r.db.Exec(t.Context(), `ALTER TABLE findings DISABLE TRIGGER ALL; UPDATE findings SET content = replace(content, 'ann', 'eve') WHERE seq = 4`)
+type readOnly struct{ objects.Store }
+
+func (readOnly) Write(context.Context, string, []byte) error { return errBroken }
+
+// Two systems that share a place do not write over each other.
+func TestArchive_PlaceOfAnotherTrail_IsRefused(t *testing.T) {
+	place := objects.Config{URL: "file://" + t.TempDir()}
+	first, second := start(t, place), start(t, place)
+	first.record(12, 40*day)
+	second.record(12, 40*day)
+	require.NoError(t, first.archiver().Archive(t.Context()))
+	err := second.archiver().Archive(t.Context())
+	require.Equal(t, fault.Conflict, fault.KindOf(err))
+	require.ErrorContains(t, err, "NTHLAYER_TRAIL_ARCHIVE")
+	first.whole(12, 10)
+	second.whole(12, 0)
+}
+
+// A trail that does not hold is not moved: what was tampered with stays where it can be looked at.
+func TestArchive_BrokenTrail_Stays(t *testing.T) {
+	r := start(t, objects.Config{URL: "file://" + t.TempDir()})
+	r.record(12, 40*day)
+	r.exec("SET session_replication_role = replica")
+	r.exec("UPDATE findings SET outcome = 'failed' WHERE seq = 4")
+	var b *trail.BrokenError
+	require.ErrorAs(t, r.archiver().Archive(t.Context()), &b)
+	require.Equal(t, int64(4), b.Seq)
+	archives, err := r.TrailArchives(t.Context())
 	require.NoError(t, err)
-	_, err = r.keeper.Look(t.Context())
-	var broken *trail.BrokenError
-	require.ErrorAs(t, err, &broken)
-	require.EqualValues(t, 4, broken.Seq)
-	_, err = r.db.Exec(t.Context(), "SELECT drop_trail_part('findings_1')")
-	require.ErrorContains(t, err, "moved to an archive")
+	require.Empty(t, archives)
 }
 
-func TestParts_AppendOnly_AcrossBorders(t *testing.T) {
-	r := start(t)
-	r.run(25)
-	for _, statement := range []string{"UPDATE findings SET outcome = 'failed' WHERE seq = 12", "DELETE FROM findings WHERE seq = 22", "TRUNCATE findings", "TRUNCATE findings_11",
-		"UPDATE findings_11 SET outcome = 'failed'", "DELETE FROM findings_21"} {
-		_, err := r.db.Exec(t.Context(), statement)
-		require.ErrorContains(t, err, "append-only", statement)
-	}
-	var writers sync.WaitGroup
-	for range 8 {
-		writers.Go(func() { r.run(4) })
-	}
-	writers.Wait()
-	_, kept := r.proven()
-	require.EqualValues(t, 57, kept)
+// Run moves at once, as a chore that one process of all does in a period.
+func TestRun_OneOfManyMoves(t *testing.T) {
+	r := start(t, objects.Config{URL: "file://" + t.TempDir()})
+	r.record(12, 40*day)
+	ctx, cancel := context.WithCancel(t.Context())
+	a := r.archiver()
+	a.Moved = func(context.Context, int64) { cancel() }
+	require.NoError(t, a.Run(ctx))
+	r.whole(12, 10)
+	ours, err := r.ClaimChore(t.Context(), "trail archive", day)
+	require.NoError(t, err)
+	require.False(t, ours)
 }

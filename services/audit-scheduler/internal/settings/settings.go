@@ -19,25 +19,8 @@ type Settings struct {
 	SQS      config.SQS
 	TLS      config.InternalTLS
 	Ticks    Ticks
-	S3       config.S3
 	Trail    Trail
-}
-
-// Trail is for how long the audit trail stays in the database.
-type Trail struct {
-	Keep    time.Duration `env:"NTHLAYER_TRAIL_KEEP" envDefault:"0s" doc:"after how long parts of the audit trail are moved to NTHLAYER_TRAIL_ARCHIVE, in hours; 0: never"`
-	Archive string        `env:"NTHLAYER_TRAIL_ARCHIVE" doc:"where old parts of the audit trail are kept: s3://bucket/prefix or file:///directory"`
-}
-
-// Validate wants to know where, where something is to be moved.
-func (t Trail) Validate() error {
-	if t.Keep == 0 && t.Archive == "" {
-		return nil
-	}
-	if t.Keep < 24*time.Hour {
-		return fault.Field("NTHLAYER_TRAIL_KEEP", "must be at least 24h, or 0 where nothing is moved")
-	}
-	return objects.Check("NTHLAYER_TRAIL_ARCHIVE", t.Archive)
+	S3       config.S3
 }
 
 // Ticks is what tells that it is time to look for schedules that are due.
@@ -57,4 +40,25 @@ func (t Ticks) Validate() error {
 		errs = append(errs, fault.Field("NTHLAYER_TICK_QUEUE", "must be the queue's name, not its URL or ARN"))
 	}
 	return errors.Join(append(errs, config.CheckURL("NTHLAYER_PUBLIC_URL", t.PublicURL))...)
+}
+
+// Trail is how long the trail stays in the database, and where it goes then.
+type Trail struct {
+	Keep    time.Duration `env:"NTHLAYER_TRAIL_KEEP" doc:"how long entries of the trail stay in the database before they are moved to archives, such as 9600h for 400 days; empty: for ever"`
+	Archive string        `env:"NTHLAYER_TRAIL_ARCHIVE" doc:"where old entries of the trail go, s3://bucket/prefix or file:///directory; must be set with NTHLAYER_TRAIL_KEEP. No two systems may share it"`
+}
+
+// leastKeep spares runs that are waiting or lie in the dead letters, and audits that look back.
+const leastKeep = 24 * time.Hour
+
+// Validate checks that there is a place where there is a time.
+func (t Trail) Validate() error {
+	if t.Keep == 0 && t.Archive == "" {
+		return nil
+	}
+	var errs []error
+	if t.Keep < leastKeep {
+		errs = append(errs, fault.Field("NTHLAYER_TRAIL_KEEP", "must be 24h or longer; leave it and NTHLAYER_TRAIL_ARCHIVE out to keep everything"))
+	}
+	return errors.Join(append(errs, objects.Check("NTHLAYER_TRAIL_ARCHIVE", t.Archive))...)
 }

@@ -35,3 +35,19 @@ func TestTicks_Bounds(t *testing.T) {
 	}
 	require.NoError(t, settings.Ticks{Every: time.Minute, Queue: "ticks.fifo", PublicURL: "https://nthlayer.example.org/"}.Validate())
 }
+
+func TestTrail_KeepAndPlace_GoTogether(t *testing.T) {
+	require.NoError(t, settings.Trail{}.Validate(), "everything stays")
+	require.NoError(t, settings.Trail{Keep: 9600 * time.Hour, Archive: "s3://company/trail"}.Validate())
+	for name, c := range map[string]struct {
+		trail settings.Trail
+		says  string
+	}{
+		"no place":      {settings.Trail{Keep: 9600 * time.Hour}, "NTHLAYER_TRAIL_ARCHIVE"},
+		"no such place": {settings.Trail{Keep: 9600 * time.Hour, Archive: "https://company"}, "NTHLAYER_TRAIL_ARCHIVE"},
+		"no time":       {settings.Trail{Archive: "s3://company/trail"}, "NTHLAYER_TRAIL_KEEP"},
+		"too short":     {settings.Trail{Keep: time.Hour, Archive: "s3://company/trail"}, "NTHLAYER_TRAIL_KEEP"},
+	} {
+		require.ErrorContains(t, c.trail.Validate(), c.says, name)
+	}
+}

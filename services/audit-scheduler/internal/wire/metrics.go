@@ -11,9 +11,11 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/store"
 )
 
+const meterName = "github.com/nthlayer/nthlayer/services/audit-scheduler"
+
 // count shows how the fleet is: teams by status, and findings that are not resolved by kind, status and age.
 func count(s *service.Service, db *store.Store) error {
-	meter := otel.Meter("github.com/nthlayer/nthlayer/services/audit-scheduler")
+	meter := otel.Meter(meterName)
 	teams, err := meter.Int64ObservableGauge("nthlayer.teams", metric.WithDescription("Teams by sync status."))
 	if err != nil {
 		return err

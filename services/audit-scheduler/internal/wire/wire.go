@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
@@ -63,21 +65,35 @@ func Scheduler(ctx context.Context, s *service.Service, cfg settings.Settings) e
 		consumer := queue.NewConsumer(client, cfg.Ticks.Queue, ticker.Handle, s.Log, queue.ConsumerOptions{Concurrency: 1})
 		s.Serve("consumer of ticks", consumer.Run)
 	}
-	if cfg.Trail.Archive != "" {
-		archives, err := objects.Open(ctx, objects.Config{URL: cfg.Trail.Archive, Endpoint: cfg.S3.Endpoint})
-		if err != nil {
-			return err
-		}
-		s.Close("trail archives", func(context.Context) error { archives.Close(); return nil })
-		keeper := &retention.Keeper{
-			Trail: db, Objects: archives, Place: strings.TrimRight(cfg.Trail.Archive, "/"), Keep: cfg.Trail.Keep, Every: time.Hour, Log: s.Log, Now: time.Now,
-		}
-		s.Go("trail retention", keeper.Run)
-	}
 	if err := count(s, db); err != nil {
 		return err
 	}
+	if err := archive(ctx, s, db, cfg); err != nil {
+		return err
+	}
 	return serve(ctx, s, cfg, &schedules.Server{Store: db, Poke: relay.Poke, Now: time.Now})
+}
+
+// archive moves old parts of the trail away, where a time is set after which they are old.
+func archive(ctx context.Context, s *service.Service, db *store.Store, cfg settings.Settings) error {
+	if cfg.Trail.Keep == 0 {
+		return nil
+	}
+	place, err := objects.Open(ctx, objects.Config{URL: cfg.Trail.Archive, Endpoint: cfg.S3.Endpoint})
+	if err != nil {
+		return err
+	}
+	s.Close("trail archive", func(context.Context) error { place.Close(); return nil })
+	moved, err := otel.Meter(meterName).Int64Counter("nthlayer.trail.archived", metric.WithDescription("Entries of the trail that were moved to archives."))
+	if err != nil {
+		return err
+	}
+	archiver := &retention.Archiver{
+		Store: db, Objects: place, Place: cfg.Trail.Archive, Keep: cfg.Trail.Keep, Every: 24 * time.Hour, Now: time.Now, Log: s.Log,
+		Moved: func(ctx context.Context, n int64) { moved.Add(ctx, n) },
+	}
+	s.Go("trail archiver", archiver.Run)
+	return nil
 }
 
 // serve answers the gateway.

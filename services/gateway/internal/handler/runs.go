@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"github.com/google/uuid"
@@ -30,6 +31,7 @@ type RunStore interface {
 	Runs(context.Context, store.RunFilter) ([]store.Run, error)
 	Events(ctx context.Context, jobID uuid.UUID, after int64, limit int) ([]store.Event, error)
 	Findings(context.Context, store.FindingFilter) ([]trail.Entry, error)
+	RunArchives(ctx context.Context, jobID uuid.UUID) ([]store.TrailArchive, error)
 	Cancel(ctx context.Context, jobID uuid.UUID, by, reason string) (store.Run, error)
 	Accept(context.Context, store.NewRun) (jobID uuid.UUID, created bool, err error)
 	Approval(ctx context.Context, jobID uuid.UUID) (*store.Approval, error)
@@ -87,8 +89,25 @@ func (r *Runs) GetRun(ctx context.Context, request *nthlayerv1.GetRunRequest) (*
 	if shown.Steps, err = r.steps(ctx, run); err != nil {
 		return nil, err
 	}
-	shown.Findings, err = r.findings(ctx, jobID)
+	if shown.Findings, err = r.findings(ctx, jobID); err != nil {
+		return nil, err
+	}
+	shown.FindingsArchived, err = r.archived(ctx, jobID)
 	return shown, err
+}
+
+// archived says where findings are that are no longer in the database.
+func (r *Runs) archived(ctx context.Context, jobID uuid.UUID) (string, error) {
+	archives, err := r.Store.RunArchives(ctx, jobID)
+	if err != nil || len(archives) == 0 {
+		return "", err
+	}
+	first, last := archives[0], archives[len(archives)-1]
+	text := fmt.Sprintf("entries %d to %d of the trail, from the time of this run, were moved to %s", first.First, last.Last, first.Location)
+	if len(archives) > 1 {
+		text += " and what follows it up to " + last.Location
+	}
+	return text + "; what it recorded among them stands there", nil
 }
 
 // whole shows a run with its plan and what it waits for.
