@@ -160,7 +160,7 @@ func start(t *testing.T, seed uint64) *rig {
 	}
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	r.sources = checker.Sources{Database: r.database.url(), Cortex: serve(r.cortex), PagerDuty: serve(r.pagerduty), Slack: serve(generous(r.slack))}
-	env := r.environment(serve)
+	env := r.environment(t, serve)
 
 	r.system, err = system.Start(ctx, system.Config{
 		StateDir: state, BinDir: bin, Gateways: len(gateways), Workers: len(workers), Notifiers: len(notifiers),
@@ -211,15 +211,18 @@ func (r *rig) startParts(t *testing.T) {
 
 // environment gives each process its own: the workers a way of their own to PagerDuty and a name in the database, two of
 // them a wrong clock, one gateway the dam, one worker the cable.
-func (r *rig) environment(serve func(http.Handler) string) map[string][]string {
+func (r *rig) environment(t *testing.T, serve func(http.Handler) string) map[string][]string {
 	env := map[string][]string{}
+	// Chaos takes more people out of each team, within minutes, than a person would let pass without a look: nobody is here to approve.
+	rules := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(rules, "params.yaml"), []byte("removals: {share: 1}\n"), 0o600))
 	for _, name := range workers {
 		env[name] = []string{
 			"NTHLAYER_PAGERDUTY_URL=" + serve(control.Via(name, r.gates.before(name, r.pagerduty))),
 			"NTHLAYER_DATABASE_URL=" + r.sources.Database + "&application_name=" + name,
 			"NTHLAYER_LEASE=" + lease.String(), "NTHLAYER_RETRY_AFTER=100ms", "NTHLAYER_MAX_ATTEMPTS=8", "NTHLAYER_PATIENCE=" + patience.String(),
 			fmt.Sprint("NTHLAYER_CORTEX_PER_MINUTE=", plenty), fmt.Sprint("NTHLAYER_PAGERDUTY_PER_MINUTE=", plenty),
-			"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_VERIFY_WITHIN=15s",
+			"NTHLAYER_CREATE_TEAMS=true", "NTHLAYER_VERIFY_WITHIN=15s", "NTHLAYER_POLICY_DIR=" + rules,
 			"NTHLAYER_AUDIT_PATIENCE=" + auditPatience.String(), "NTHLAYER_AUDIT_SETTLE=" + auditSettle.String(),
 			skewVariable + "=" + clocks[name],
 		}
