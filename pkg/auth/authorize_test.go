@@ -21,7 +21,7 @@ var table = map[string]string{
 	"teams.reconcile": "oA", "teams.pause": "oA", "teams.resume": "oA", "teams.set_auto_reconcile": "A",
 	"runs.get": "voaA", "runs.list": "voaA", "runs.watch": "voaA",
 	"runs.cancel": "oA", "runs.rollback": "oA", "runs.approve": "aA", "runs.reject": "aA",
-	"findings.list": "voaA", "deliveries.list": "voaA", "deliveries.resend": "oA", "upstreams.list": "voaA",
+	"findings.list": "voaA", "deliveries.list": "voaA", "deliveries.resend": "oA", "upstreams.list": "voaA", "trail_archives.list": "voaA",
 	"dead_letters.list": "voaA", "dead_letters.get": "voaA", "dead_letters.requeue": "oA", "dead_letters.discard": "oA",
 	"audits.start": "oA", "audits.list": "voaA", "audits.get": "voaA", "audits.watch": "voaA", "audits.cancel": "oA",
 	"audit_findings.list": "voaA", "audit_findings.get": "voaA", "audit_findings.acknowledge": "oA", "audit_findings.reopen": "oA",
