@@ -56,6 +56,7 @@ type Visible struct {
 // Decision is that a call is allowed, why, and how much of a list it may show.
 type Decision struct {
 	Why     string
+	Until   *time.Time // when what allows it ends; nil: it does not end by itself
 	Visible Visible
 }
 
@@ -131,8 +132,13 @@ func (a *Authorizer) Authorize(ctx context.Context, p Principal, action string, 
 		return Decision{Why: "everybody may ask about themselves"}, nil
 	}
 	k := a.known()
-	if why := a.everywhere(k, p, action); why != "" {
-		return Decision{Why: why, Visible: Visible{Everything: true}}, nil
+	if owner := k.subjects[strings.ToLower(p.Email)]; p.Email != "" && owner != "" && owner != p.Subject && !ReadOnly(action) {
+		return Decision{}, fault.New(fault.PermissionDenied, fmt.Sprintf(
+			"%s is linked to %s, and not to %s: one person is one principal; an admin corrects that with: nthlayer access identity link %s SUBJECT",
+			p.Email, owner, p.Subject, p.Email), nil).WithReason("IDENTITY_CONFLICT")
+	}
+	if why, until := a.everywhere(k, p, action); why != "" {
+		return Decision{Why: why, Until: until, Visible: Visible{Everything: true}}, nil
 	}
 	if r.ID == "*" || r.ID == "" {
 		if slices.Contains(perTeam, action) {
@@ -173,22 +179,28 @@ func (a *Authorizer) Authorize(ctx context.Context, p Principal, action string, 
 	return Decision{}, denied(p, action, r)
 }
 
-// everywhere says what grants an action on everything; empty: nothing does.
-func (a *Authorizer) everywhere(k *known, p Principal, action string) string {
+// everywhere says what grants an action on everything, and until when; empty: nothing does. What lasts longest counts.
+func (a *Authorizer) everywhere(k *known, p Principal, action string) (why string, until *time.Time) {
 	if action == "" {
-		return ""
+		return "", nil
 	}
 	for word, from := range claimed(p) {
 		if k.grants(word, action) {
-			return from
+			return from, nil
 		}
 	}
 	for _, b := range k.bySubject[p.Subject] {
-		if b.TeamID == "" && b.holds(a.now()) && k.grants(b.Role, action) {
-			return b.why()
+		if b.TeamID != "" || !b.holds(a.now()) || !k.grants(b.Role, action) {
+			continue
+		}
+		if b.ExpiresAt == nil {
+			return b.why(), nil
+		}
+		if until == nil || b.ExpiresAt.After(*until) {
+			why, until = b.why(), b.ExpiresAt
 		}
 	}
-	return ""
+	return why, until
 }
 
 // mayHaveTeams reports whether it is worth finding out which team a call is about.

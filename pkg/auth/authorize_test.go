@@ -184,6 +184,20 @@ func TestAuthorize_LearnedLate_CountsFromWhenItWasRead(t *testing.T) {
 	}
 }
 
+// One person is one principal: a token whose address is somebody else's here changes nothing.
+func TestAuthorize_AddressOfAnother_MayOnlyRead(t *testing.T) {
+	a := auth.NewAuthorizer(nil)
+	a.Learn(auth.Grants{Identities: map[string]string{"ann@example.org": "ann"}})
+	twin := auth.Principal{Subject: "ann-2", Email: "Ann@example.org", Scopes: []string{"nthlayer/admin"}}
+	require.True(t, may(a, twin, "runs.get", auth.Team("payments")))
+	for _, action := range []string{"runs.approve", "teams.reconcile"} {
+		_, err := a.Authorize(t.Context(), twin, action, auth.Team("payments"))
+		require.Equal(t, "IDENTITY_CONFLICT", fault.ReasonOf(err))
+	}
+	twin.Subject = "ann"
+	require.True(t, may(a, twin, "runs.approve", auth.Team("payments")))
+}
+
 func TestRolesOn_WithThoseTheyInclude(t *testing.T) {
 	a := auth.NewAuthorizer(nil)
 	a.Learn(auth.Grants{

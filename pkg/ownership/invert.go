@@ -29,7 +29,9 @@ func Invert(teamID string, o Observed, done []Change) Plan {
 		}
 		switch {
 		case problem != "":
-			p.Issues = append(p.Issues, Issue{Kind: ChangedSince, EntityRef: net.EntityRef, Message: problem})
+			// Nobody leaves where somebody is not put back.
+			back := net.Kind != UpdateTeam && roleOf(net.Before).rank() > roleOf(net.After).rank()
+			p.Issues = append(p.Issues, Issue{Kind: ChangedSince, EntityRef: net.EntityRef, Message: problem, BlocksRemovals: back})
 		case undo == nil:
 			p.Unchanged++
 		case undo.Kind == UpdateTeam:
@@ -80,13 +82,7 @@ func netOf(done []Change) []Change {
 }
 
 func undoMember(o Observed, net Change) (*Change, string) {
-	role := func(e *Entity) Role {
-		if e == nil {
-			return ""
-		}
-		return e.Role
-	}
-	was, left := role(net.Before), role(net.After)
+	was, left := roleOf(net.Before), roleOf(net.After)
 	now, user := Role(""), User{ID: net.UserID, Email: net.Email()}
 	for _, m := range o.Members {
 		if m.User.ID == net.UserID {
@@ -108,6 +104,14 @@ func undoMember(o Observed, net Change) (*Change, string) {
 	}
 	undo := memberChange(kind, user, now, was)
 	return &undo, ""
+}
+
+// roleOf is the role of a membership; empty: there is none.
+func roleOf(e *Entity) Role {
+	if e == nil {
+		return ""
+	}
+	return e.Role
 }
 
 func membership(r Role) string { return cmp.Or(string(r), "no member") }

@@ -179,8 +179,12 @@ func (p Plan) HoldRemovals(r Rotation) Plan {
 		}
 	}
 	var blocking []string
+	why := "the account may belong to "
 	for _, issue := range issues {
 		if issue.BlocksRemovals {
+			if issue.Kind == ChangedSince {
+				why = "nobody leaves while somebody is not put back: "
+			}
 			blocking = append(blocking, fmt.Sprintf("%s (%s)", issue.EntityRef, issue.Kind))
 		}
 	}
@@ -198,7 +202,7 @@ func (p Plan) HoldRemovals(r Rotation) Plan {
 		case len(blocking) > 0:
 			p.Issues = append(p.Issues, Issue{
 				Kind: RemovalHeld, EntityRef: c.EntityRef,
-				Message: "not removed: the account may belong to " + strings.Join(blocking, ", "),
+				Message: "not removed: " + why + strings.Join(blocking, ", "),
 			})
 		default:
 			kept = append(kept, c)

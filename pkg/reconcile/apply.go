@@ -29,6 +29,11 @@ func (r *run) apply(ctx context.Context, s *State) error {
 	if err := r.link(ctx, s); err != nil {
 		return err
 	}
+	if r.job.Run.Approved && len(s.ApprovedBy) == 0 {
+		if err := r.job.Ledger.Disapprove(ctx); err != nil {
+			return err
+		}
+	}
 	r.tell(store.Event{Kind: store.PlanReady, Message: describePlan(*s.Plan)})
 	changes, err := r.job.Ledger.Changes(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/flow"
@@ -14,6 +15,9 @@ import (
 
 // approvalExpired is why a run ended that nobody approved in time.
 const approvalExpired = "APPROVAL_EXPIRED"
+
+// approvedFor is how much longer than there was time to approve a plan its approval counts: a run may be held up.
+const approvedFor = time.Hour
 
 // Expired is why a run ends for whose plan the approval did not come in time.
 func Expired() error {
@@ -28,7 +32,7 @@ func (r *run) awaitApproval(ctx context.Context, s *State) error {
 	if err != nil {
 		return err
 	}
-	if approval == nil || approval.PlanHash != s.Plan.Hash() || len(s.Decision.Missing(r.job.Run.RequestedBy, approval.Votes)) > 0 {
+	if approval == nil || r.parts.Now().After(approval.ExpiresAt.Add(approvedFor)) || approval.PlanHash != s.Plan.Hash() || len(s.Decision.Missing(r.job.Run.RequestedBy, approval.Votes)) > 0 {
 		return flow.Interrupt(strings.Join(s.Decision.Reasons, "; "))
 	}
 	for _, v := range approval.Votes {

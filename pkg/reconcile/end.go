@@ -117,7 +117,7 @@ func (r *run) earlier(ctx context.Context, s *State, seen *ownership.Observed) (
 			c.Outcome, c.Message = trail.Unknown, "it is not known whether it took effect before the run was interrupted"
 		}
 		if was == trail.Unknown && c.Outcome != was { // it stands in the trail as unknown: what is known now is another entry
-			sealedAs += "/settled"
+			sealedAs += trail.Settled
 		}
 		outcome, err := appliedFrom(c)
 		if err != nil {

@@ -84,6 +84,7 @@ type Ledger interface {
 	SaveLink(ctx context.Context, link store.Link) error
 	Approval(ctx context.Context) (*store.Approval, error)
 	Await(ctx context.Context, asking store.Asking) error
+	Disapprove(ctx context.Context) error
 	Record(ctx context.Context, findings []trail.Finding) error
 	Finish(ctx context.Context, ending store.Ending) error
 }

@@ -40,6 +40,10 @@ func (f *Flow) invert(ctx context.Context, s *State) error {
 	}
 	plan := ownership.Invert(s.TeamID, *s.Observed, undo)
 	plan.Issues = append(plan.Issues, s.Issues...)
+	if s.Ignores, err = f.parts.Ignores.IgnoreRules(ctx, s.TeamID); err != nil {
+		return fmt.Errorf("read the ignore rules of team %s: %w", s.TeamID, err)
+	}
+	plan = plan.Ignore(s.Ignores)
 	var rotation ownership.Rotation
 	if plan.Count(ownership.RemoveMember) > 0 {
 		if rotation, err = f.parts.Target.Rotation(ctx, plan.TargetID); err != nil {
@@ -80,7 +84,7 @@ func (f *Flow) withAccounts(ctx context.Context, s *State) ([]ownership.Change, 
 		if nameless(c) {
 			if c.UserID = accounts[ownership.NormalizeEmail(c.Email())]; c.UserID == "" {
 				s.Issues = append(s.Issues, ownership.Issue{
-					Kind: ownership.UserNotFound, EntityRef: c.EntityRef, Message: c.Email() + " has no account on the target any more: nothing is undone for the person",
+					Kind: ownership.UserNotFound, EntityRef: c.EntityRef, BlocksRemovals: true, Message: c.Email() + " has no account on the target any more: nothing is undone for the person",
 				})
 				continue
 			}

@@ -60,12 +60,17 @@ func VisibleTeams(ctx context.Context) []string {
 
 // May says whether the caller may take another action than the one it was let in for.
 func May(ctx context.Context, action string, r auth.Resource) error {
+	_, err := Decide(ctx, action, r)
+	return err
+}
+
+// Decide is May with what allows it, and until when.
+func Decide(ctx context.Context, action string, r auth.Resource) (auth.Decision, error) {
 	call, err := callOf(ctx)
 	if err != nil {
-		return err
+		return auth.Decision{}, err
 	}
-	_, err = call.authorize.Authorize(ctx, call.Principal, action, r)
-	return err
+	return call.authorize.Authorize(ctx, call.Principal, action, r)
 }
 
 // RolesOn are the roles that the caller holds on a team.

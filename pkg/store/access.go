@@ -123,6 +123,9 @@ func sameTime(a, b *time.Time) bool {
 // Unbind takes a role back. Where it is not given, that is a NotFound.
 func (s *Store) Unbind(ctx context.Context, subject, role, teamID, by string) (revoked auth.Binding, err error) {
 	err = s.tx(ctx, "revoke a role", func(q *db.Queries) error {
+		if err := q.LockAccess(ctx); err != nil {
+			return err
+		}
 		rows, err := q.RevokeBindings(ctx, db.RevokeBindingsParams{Subject: subject, Role: role, TeamID: teamID, RevokedBy: by})
 		if err != nil {
 			return err

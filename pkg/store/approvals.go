@@ -49,6 +49,12 @@ func approval(ctx context.Context, q *db.Queries, jobID uuid.UUID) (*Approval, e
 	return a, errors.Join(decode(row.Decision, &a.Decision), decode(row.Votes, &a.Votes))
 }
 
+// Disapprove says that what the run applies now is not what was approved: the plan has become one that needs no approval.
+func (c *Claim) Disapprove(ctx context.Context) error {
+	_, err := c.store.q.Disapprove(ctx, db.DisapproveParams{JobID: c.Run.JobID, Fence: c.Fence})
+	return wrap(err, "take an approval back")
+}
+
 // Asking is what a run waits with.
 type Asking struct {
 	Result  Result
@@ -110,13 +116,15 @@ func (s *Store) Approve(ctx context.Context, jobID uuid.UUID, planHash string, v
 		return a.PlanHash == planHash && slices.ContainsFunc(a.Votes, func(v policy.Vote) bool { return v.Principal == vote.Principal })
 	}
 	err := s.waiting(ctx, "approve a plan", jobID, planHash, func(q *db.Queries, head trail.Head, run Run, a *Approval) error {
-		if voted(a) {
+		// One person is one vote, with the roles that they hold now.
+		votes := slices.DeleteFunc(slices.Clone(a.Votes), func(v policy.Vote) bool { return v.Principal == vote.Principal })
+		votes = append(votes, vote)
+		missing, left := a.Decision.Missing(run.RequestedBy, a.Votes), a.Decision.Missing(run.RequestedBy, votes)
+		switch {
+		case !slices.Equal(missing, left):
+		case voted(a):
 			return nil
-		}
-		missing := a.Decision.Missing(run.RequestedBy, a.Votes)
-		votes := append(slices.Clone(a.Votes), vote)
-		left := a.Decision.Missing(run.RequestedBy, votes)
-		if slices.Equal(missing, left) {
+		default:
 			return countsForNothing(run, vote, left)
 		}
 		if err := q.SaveVotes(ctx, db.SaveVotesParams{JobID: jobID, Votes: encode(votes)}); err != nil {
@@ -141,8 +149,9 @@ func (s *Store) Approve(ctx context.Context, jobID uuid.UUID, planHash string, v
 		return q.AppendEvents(ctx, appendParams([]Event{event}))
 	})
 	if fault.ReasonOf(err) == notAwaiting {
-		if a, readErr := s.Approval(ctx, jobID); readErr == nil && a != nil && voted(a) {
-			err = nil
+		run, readErr := s.Run(ctx, jobID)
+		if a, votesErr := s.Approval(ctx, jobID); readErr == nil && votesErr == nil && run.CanceledBy == "" && a != nil && voted(a) {
+			return run, nil
 		}
 	}
 	if err != nil {
@@ -193,7 +202,8 @@ func (s *Store) Reject(ctx context.Context, jobID uuid.UUID, planHash, by, reaso
 // verdictOf is the entry of the trail that says what somebody said of a plan.
 func verdictOf(run Run, a *Approval, action, by, reason, via string) trail.Finding {
 	return trail.Finding{
-		ChangeID: fmt.Sprintf("%s:%.12s:%s", action, a.PlanHash, by), EntityRef: "run:" + run.JobID.String(), Action: action,
+		// A plan may be asked for more than once: each asking has its own.
+		ChangeID: fmt.Sprintf("%s:%.12s:%d:%s", action, a.PlanHash, a.RequestedAt.UnixMicro(), by), EntityRef: "run:" + run.JobID.String(), Action: action,
 		Outcome: trail.Reported, Message: "by " + via, Actor: by, Reason: reason, PlanHash: a.PlanHash, RecordedAt: time.Now(),
 	}
 }

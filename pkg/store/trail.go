@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,33 +56,45 @@ func (s *Store) RemovedLately(ctx context.Context, teamID string, within time.Du
 	return users, wrap(err, "read who was removed of late")
 }
 
-// Effects lists the changes of a run that took effect, as the trail has them, in their order.
+// Effects lists the changes of a run that took effect, or may have, as the trail has them, in their order. What is not known to
+// have happened is for whoever looks at the target to tell.
 func (s *Store) Effects(ctx context.Context, jobID uuid.UUID) (changes []ownership.Change, err error) {
-	filter := FindingFilter{JobID: jobID, Outcome: trail.Applied, Limit: 1000}
+	var entries []trail.Entry
+	filter := FindingFilter{JobID: jobID, Limit: 1000}
 	for {
-		entries, err := s.Findings(ctx, filter)
+		page, err := s.Findings(ctx, filter)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range entries {
+		entries = append(entries, page...)
+		if len(page) < filter.Limit {
+			break
+		}
+		filter.After = page[len(page)-1].Seq
+	}
+	settled, refs := map[string]bool{}, map[string]bool{}
+	for _, e := range entries {
+		if ref, later := strings.CutSuffix(e.ChangeID, trail.Settled); later {
+			settled[ref] = true
+		}
+	}
+	for _, e := range entries {
+		if e.Outcome == trail.Applied || e.Outcome == trail.Unknown && !settled[e.ChangeID] {
 			c := ownership.Change{ID: e.Action + ":" + e.EntityRef, Kind: ownership.Kind(e.Action), EntityRef: e.EntityRef, UserID: e.UserID}
 			if err := errors.Join(entity(e.Before, &c.Before), entity(e.After, &c.After)); err != nil {
 				return nil, err
 			}
 			if slices.Contains(ownership.Kinds(), c.Kind) {
 				changes = append(changes, c)
+				refs[strings.TrimSuffix(e.ChangeID, trail.Settled)] = true
 			}
-			filter.After = e.Seq
-		}
-		if len(entries) < filter.Limit {
-			break
 		}
 	}
 	made, err := s.q.CountApplied(ctx, jobID)
 	if err != nil {
 		return nil, wrap(err, "count the changes of a run")
 	}
-	if int64(len(changes)) < made {
+	if int64(len(refs)) < made {
 		return nil, fault.New(fault.Precondition, "what the run did was moved to the trail's archives: it is too old to be undone from here", nil).
 			WithReason("TRAIL_ARCHIVED")
 	}

@@ -73,6 +73,9 @@ const (
 	Ignored  = "ignored"           // an ignore rule hides the difference
 )
 
+// Settled ends the ChangeID of an entry that says what had become of a change that stands as Unknown.
+const Settled = "/settled"
+
 // Entry is a finding as it stands in the trail. Content holds the bytes that were sealed; Finding repeats them decoded.
 type Entry struct {
 	Finding

@@ -206,7 +206,7 @@ WHERE job_id = @job_id AND fence = @fence AND status = 'running';
 INSERT INTO approvals (job_id, plan_hash, decision, expires_at)
 VALUES (@job_id, @plan_hash, @decision, now() + @within::interval)
 ON CONFLICT (job_id) DO UPDATE SET
-    votes = CASE WHEN approvals.plan_hash = excluded.plan_hash THEN approvals.votes ELSE '[]' END,
+    votes = CASE WHEN approvals.plan_hash = excluded.plan_hash AND approvals.expires_at > now() THEN approvals.votes ELSE '[]' END,
     plan_hash = excluded.plan_hash, decision = excluded.decision, requested_at = now(), expires_at = excluded.expires_at;
 
 -- name: GetApproval :one
@@ -221,3 +221,7 @@ UPDATE runs SET
     status = 'queued', approved = true, awaiting_until = NULL, available_at = now(), announced_at = now(), due_since = now(),
     announcements = announcements + 1, error_reason = '', error_message = ''
 WHERE job_id = @job_id AND status = 'awaiting_approval';
+
+-- name: Disapprove :execrows
+-- What is applied now is not what was approved.
+UPDATE runs SET approved = false WHERE job_id = @job_id AND fence = @fence AND approved;

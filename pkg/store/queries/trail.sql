@@ -77,11 +77,12 @@ SET LOCAL lock_timeout = '5s';
 SELECT drop_trail_partition(@first_seq::bigint);
 
 -- name: CountApplied :one
-SELECT count(*) FROM changes WHERE job_id = @job_id AND outcome = 'applied';
+SELECT count(*) FROM changes WHERE job_id = @job_id AND outcome IN ('applied', 'unknown');
 
 -- name: RemovedLately :many
 -- Whom runs that nobody approved removed from a team. A run that has ended before the time is not looked into.
 SELECT DISTINCT (changes.change->>'user_id')::text AS user_id
 FROM runs JOIN changes ON changes.job_id = runs.job_id
 WHERE runs.team_id = @team_id AND NOT runs.approved AND (runs.finished_at IS NULL OR runs.finished_at > now() - @within::interval)
-  AND changes.change->>'kind' = 'remove_member' AND changes.outcome IN ('applied', 'unknown') AND changes.done_at > now() - @within::interval;
+  AND changes.change->>'kind' = 'remove_member' AND coalesce(changes.outcome, 'unknown') IN ('applied', 'unknown')
+  AND coalesce(changes.done_at, changes.intended_at) > now() - @within::interval;

@@ -268,9 +268,11 @@ WITH letters AS (
     RETURNING letter_id, kind, status, queue, team_id, message_id, body, reason, error, attempts, died_at, settled_at, settled_by
 ), forgotten AS (
     DELETE FROM checkpoints USING letters WHERE checkpoints.job_id = letters.letter_id
+), asked AS ( -- who approved another life did not approve this one
+    DELETE FROM approvals USING letters WHERE approvals.job_id = letters.letter_id
 ), again AS (
     UPDATE runs SET
-        status = 'queued', attempt = 0, lives = lives + 1, started_at = NULL, finished_at = NULL, canceled_by = '', cancel_reason = '',
+        status = 'queued', attempt = 0, approved = false, lives = lives + 1, started_at = NULL, finished_at = NULL, canceled_by = '', cancel_reason = '',
         summary = '', error_reason = '', error_message = '',
         available_at = now(), announced_at = now(), due_since = now(), announcements = announcements + 1
     FROM letters WHERE runs.job_id = letters.letter_id

@@ -367,6 +367,24 @@ func (q *Queries) DeleteOutbox(ctx context.Context, ids []int64) error {
 	return err
 }
 
+const disapprove = `-- name: Disapprove :execrows
+UPDATE runs SET approved = false WHERE job_id = $1 AND fence = $2 AND approved
+`
+
+type DisapproveParams struct {
+	JobID uuid.UUID
+	Fence int64
+}
+
+// What is applied now is not what was approved.
+func (q *Queries) Disapprove(ctx context.Context, arg DisapproveParams) (int64, error) {
+	result, err := q.db.Exec(ctx, disapprove, arg.JobID, arg.Fence)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const enqueueRun = `-- name: EnqueueRun :exec
 INSERT INTO outbox (queue, group_id, dedup_id, body, attributes, available_at)
 SELECT $1, team_id, job_id || ':' || announcements, jsonb_build_object('job_id', job_id), trace, available_at
@@ -716,7 +734,7 @@ const saveApproval = `-- name: SaveApproval :exec
 INSERT INTO approvals (job_id, plan_hash, decision, expires_at)
 VALUES ($1, $2, $3, now() + $4::interval)
 ON CONFLICT (job_id) DO UPDATE SET
-    votes = CASE WHEN approvals.plan_hash = excluded.plan_hash THEN approvals.votes ELSE '[]' END,
+    votes = CASE WHEN approvals.plan_hash = excluded.plan_hash AND approvals.expires_at > now() THEN approvals.votes ELSE '[]' END,
     plan_hash = excluded.plan_hash, decision = excluded.decision, requested_at = now(), expires_at = excluded.expires_at
 `
 

@@ -78,7 +78,7 @@ func (q *Queries) AppendFindings(ctx context.Context, arg AppendFindingsParams) 
 }
 
 const countApplied = `-- name: CountApplied :one
-SELECT count(*) FROM changes WHERE job_id = $1 AND outcome = 'applied'
+SELECT count(*) FROM changes WHERE job_id = $1 AND outcome IN ('applied', 'unknown')
 `
 
 func (q *Queries) CountApplied(ctx context.Context, jobID uuid.UUID) (int64, error) {
@@ -317,7 +317,8 @@ const removedLately = `-- name: RemovedLately :many
 SELECT DISTINCT (changes.change->>'user_id')::text AS user_id
 FROM runs JOIN changes ON changes.job_id = runs.job_id
 WHERE runs.team_id = $1 AND NOT runs.approved AND (runs.finished_at IS NULL OR runs.finished_at > now() - $2::interval)
-  AND changes.change->>'kind' = 'remove_member' AND changes.outcome IN ('applied', 'unknown') AND changes.done_at > now() - $2::interval
+  AND changes.change->>'kind' = 'remove_member' AND coalesce(changes.outcome, 'unknown') IN ('applied', 'unknown')
+  AND coalesce(changes.done_at, changes.intended_at) > now() - $2::interval
 `
 
 type RemovedLatelyParams struct {

@@ -107,9 +107,6 @@ func (a *Access) GrantRole(ctx context.Context, request *nthlayerv1.GrantRoleReq
 	if err != nil {
 		return nil, err
 	}
-	if err := mayAll(ctx, actions); err != nil {
-		return nil, err
-	}
 	b := auth.Binding{
 		Subject: request.GetSubject(), Role: request.GetRole(), TeamID: request.GetTeamId(), Reason: request.GetReason(), GrantedBy: who,
 	}
@@ -119,6 +116,9 @@ func (a *Access) GrantRole(ctx context.Context, request *nthlayerv1.GrantRoleReq
 			return nil, fault.Field("expires_at", "must lie in the future")
 		}
 		b.ExpiresAt = &ends
+	}
+	if err := mayAll(ctx, actions, b.ExpiresAt); err != nil {
+		return nil, err
 	}
 	if b, err = a.Store.Bind(ctx, b); err != nil {
 		return nil, err
@@ -153,11 +153,17 @@ func (a *Access) actionsOf(ctx context.Context, role string) ([]string, error) {
 		role, strings.Join(auth.BuiltIn(), ", ")))
 }
 
-// mayAll keeps callers from giving what they do not hold everywhere themselves.
-func mayAll(ctx context.Context, actions []string) error {
+// mayAll keeps callers from giving what they do not hold everywhere themselves, and for longer than they hold it: ends is when
+// what they give ends; nil: it does not end by itself.
+func mayAll(ctx context.Context, actions []string, ends *time.Time) error {
 	for _, action := range actions {
-		if err := rpc.May(ctx, action, auth.All); err != nil {
+		own, err := rpc.Decide(ctx, action, auth.All)
+		switch {
+		case err != nil:
 			return fault.New(fault.PermissionDenied, "nobody gives what they do not hold themselves: "+action, err).WithReason("GRANT_EXCEEDS_OWN")
+		case own.Until != nil && (ends == nil || ends.After(*own.Until)):
+			return fault.New(fault.PermissionDenied, "nobody gives for longer what they hold themselves until "+own.Until.UTC().Format(time.RFC3339)+": "+action, nil).
+				WithReason("GRANT_EXCEEDS_OWN")
 		}
 	}
 	return nil
@@ -217,7 +223,7 @@ func (a *Access) SetRole(ctx context.Context, request *nthlayerv1.SetRoleRequest
 			return nil, fault.Field(fmt.Sprintf("actions[%d]", i), "there is no action "+action)
 		}
 	}
-	if err := mayAll(ctx, request.GetActions()); err != nil {
+	if err := mayAll(ctx, request.GetActions(), nil); err != nil {
 		return nil, err
 	}
 	role, err := a.Store.SetRole(ctx, request.GetRole(), request.GetActions(), who)
@@ -258,7 +264,7 @@ func (a *Access) LinkIdentity(ctx context.Context, request *nthlayerv1.LinkIdent
 		return nil, err
 	}
 	// Who says whose an address is may act in anybody's name: in Slack, and as the manager of any team.
-	if err := mayAll(ctx, rpc.Actions()); err != nil {
+	if err := mayAll(ctx, rpc.Actions(), nil); err != nil {
 		return nil, err
 	}
 	linked, err := a.Store.LinkIdentity(ctx, request.GetEmail(), request.GetSubject(), who)

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/api"
 	"github.com/nthlayer/nthlayer/pkg/auth"
+	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/rpc"
 	"github.com/nthlayer/nthlayer/pkg/rpc/pagetoken"
@@ -55,7 +57,7 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSelection(request); err != nil {
+	if err := errors.Join(checkSelection(request), mayDesire(ctx, request.GetDesired())); err != nil {
 		return nil, err
 	}
 	if request.GetSource() == "" {
@@ -83,6 +85,16 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	return &nthlayerv1.ReconcileTeamResponse{JobId: jobID.String()}, nil
 }
 
+// mayDesire keeps callers who may act on some teams alone from saying what a team is: it would be found on the target by the
+// name that they give, and might be another's.
+func mayDesire(ctx context.Context, desired *nthlayerv1.Desired) error {
+	if desired == nil || rpc.VisibleTeams(ctx) == nil {
+		return nil
+	}
+	return fault.New(fault.PermissionDenied, "a role on some teams is for what the source declares of them: leave desired out, and correct the source", nil).
+		WithReason("DESIRED_NOT_ALLOWED")
+}
+
 // requestHash tells one request from another under the same idempotency key. Keys belong to their principal, so who
 // asks is not part of it.
 func requestHash(request proto.Message) []byte {
@@ -99,7 +111,7 @@ func requestHash(request proto.Message) []byte {
 
 // PlanTeam asks the planner. Nothing is written anywhere.
 func (t *Teams) PlanTeam(ctx context.Context, request *nthlayerv1.PlanTeamRequest) (*nthlayerv1.Plan, error) {
-	if err := checkSelection(request); err != nil {
+	if err := errors.Join(checkSelection(request), mayDesire(ctx, request.GetDesired())); err != nil {
 		return nil, err
 	}
 	if request.GetSource() == "" {

@@ -186,9 +186,11 @@ func (h *Handler) who(ctx context.Context, p slack.Pressed) (auth.Principal, err
 func (h *Handler) tell(ctx context.Context, p slack.Pressed, f *fault.Error) error {
 	ctx, cancel := context.WithTimeout(ctx, tellWithin)
 	defer cancel()
-	_, err := h.Notifier.WhisperOnSlack(ctx, &internalv1.WhisperOnSlackRequest{
-		Channel: p.Channel, UserId: p.UserID, Text: "This had no effect: " + f.Text + ".",
-	})
+	said := "This had no effect: " + f.Text + "."
+	if f.Kind == fault.Deadline || f.Kind == fault.Canceled || f.Kind == fault.Unavailable { // it may have been written down all the same
+		said = "It is not known whether this had an effect: " + f.Text + ". Look at the run."
+	}
+	_, err := h.Notifier.WhisperOnSlack(ctx, &internalv1.WhisperOnSlackRequest{Channel: p.Channel, UserId: p.UserID, Text: said})
 	return err
 }
 

@@ -447,3 +447,44 @@ func TestAccess_WhatHasEnded_StaysToBeTold(t *testing.T) {
 	require.Equal(t, []string{"[teams.get teams.reconcile] by bob, ended by ann", "[teams.get] by ann, ended by bob"}, own, "the newest first")
 	require.Equal(t, []string{"mia@example.org is eve by bob, ended by ann", "mia@example.org is mia by ann, ended by bob"}, linked)
 }
+
+// Who holds a role for a time gives nothing that outlasts it, to themselves or to others.
+func TestAccess_HeldForATime_IsNotGivenForLonger(t *testing.T) {
+	s := start(t)
+	ends := time.Now().Add(time.Hour).UTC()
+	s.grant(`{"subject":"tim","role":"admin","reason":"incident","expires_at":"` + ends.Format(time.RFC3339) + `"}`)
+	tim := s.token("tim")
+	require.Eventually(t, func() bool { code, _, _ := s.call(t, "GET", "/v1/access/grants", tim, ""); return code == 200 }, 5*time.Second, 2*time.Millisecond)
+	for _, subject := range []string{"tim", "friend"} {
+		for name, expiry := range map[string]string{"for ever": "", "longer": `,"expires_at":"` + ends.Add(time.Minute).Format(time.RFC3339) + `"`} {
+			code, body, _ := s.call(t, "POST", "/v1/access/grants", tim, `{"subject":"`+subject+`","role":"viewer","reason":"x"`+expiry+`}`)
+			require.Equal(t, 403, code, name)
+			require.Contains(t, body, "GRANT_EXCEEDS_OWN")
+		}
+	}
+	code, body, _ := s.call(t, "POST", "/v1/access/grants", tim, `{"subject":"friend","role":"viewer","reason":"x","expires_at":"`+ends.Add(-time.Minute).Format(time.RFC3339)+`"}`)
+	require.Equal(t, 200, code, body)
+	for _, forGood := range [][2]string{{"/v1/access/roles/mine", `{"actions":["teams.get"]}`}, {"/v1/access/identities/ann@example.org", `{"subject":"tim"}`}} {
+		code, body, _ = s.call(t, "PUT", forGood[0], tim, forGood[1])
+		require.Equal(t, 403, code, body)
+	}
+}
+
+// A role on one team is for what the source declares of it: by a name of the caller's own the target might find another's team.
+func TestAccess_OnOneTeam_DoesNotSayWhatTheTeamIs(t *testing.T) {
+	s := start(t)
+	require.NoError(t, s.db.Declare(t.Context(), []ownership.Desired{{TeamID: "payments"}}))
+	s.grant(`{"subject":"tim","role":"operator","team_id":"payments","reason":"x"}`)
+	tim := s.token("tim")
+	require.Eventually(t, func() bool { code, _, _ := s.call(t, "GET", "/v1/teams/payments", tim, ""); return code == 200 }, 5*time.Second, 2*time.Millisecond)
+	const desired = `"desired":{"name":"Another team","members":[{"email":"tim@example.org"}]}`
+	for path, body := range map[string]string{"/v1/teams/reconcile": `{"team_id":"payments",` + desired + `}`, "/v1/teams/payments:plan": `{` + desired + `}`} {
+		code, answer, _ := s.call(t, "POST", path, tim, body)
+		require.Equal(t, 403, code, answer)
+		require.Contains(t, answer, "DESIRED_NOT_ALLOWED")
+		code, answer, _ = s.call(t, "POST", path, s.token("olga", "nthlayer/operator"), body)
+		require.Less(t, code, 300, answer)
+	}
+	code, answer, _ := s.call(t, "POST", "/v1/teams/reconcile", tim, `{"team_id":"payments"}`)
+	require.Equal(t, 202, code, answer)
+}

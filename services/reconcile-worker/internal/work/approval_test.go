@@ -330,3 +330,17 @@ func TestApproval_AnotherPlanTookItsPlace_EachMessageSaysItsOwn(t *testing.T) {
 	require.Equal(t, []string{"replaced", "approved"}, []string{said[0].Outcome, said[1].Outcome})
 	require.Equal(t, "carol", said[1].Votes[0].By)
 }
+
+// Who approved one life of a run did not approve the next: weeks may lie between.
+func TestHandle_ApprovedAndRequeued_AsksAgain(t *testing.T) {
+	r := startProtected(t)
+	id, hash := r.awaiting()
+	r.approve(id, hash, "bob")
+	r.exec("UPDATE runs SET status = 'dead_lettered', finished_at = now()")
+	r.exec("INSERT INTO dead_letters (letter_id, kind, queue, team_id, reason, error, attempts) VALUES ($1, 'run', 'reconcile', 'payments', 'X', 'x', 1)", id)
+	_, err := r.store.Requeue(t.Context(), store.Which{ID: id}, "olga")
+	require.NoError(t, err)
+	r.handle(id)
+	r.waits(id)
+	require.Equal(t, untouched, r.members())
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/simulator/control"
 	"github.com/nthlayer/nthlayer/pkg/store"
+	"github.com/nthlayer/nthlayer/services/reconcile-worker/internal/work"
 )
 
 func (r *rig) ask(request store.Request) uuid.UUID {
@@ -134,4 +135,34 @@ func TestHandle_ChosenFromAnotherPlan_ChangesNothing(t *testing.T) {
 	require.Equal(t, store.Failed, r.run(id).Status)
 	require.Equal(t, "SELECTION_DIFFERS", r.run(id).ErrorReason)
 	require.Equal(t, untouched, r.members())
+}
+
+// What nobody knows whether it happened is undone as far as it did: nobody who came in somebody's place leaves alone.
+func TestHandle_RollbackOfAnUnknownChange_GoesByWhatIsThere(t *testing.T) {
+	r := start(t, func(o *work.Options) { o.MaxAttempts = 1 })
+	id := r.accept()
+	require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "DELETE *", Drop: true, After: true}))
+	r.onCall("DELETE", "/users/", func() {
+		require.NoError(t, r.pagerduty.Control().Inject(control.Fault{Match: "GET *", Status: 500}))
+	})
+	r.handle(id)
+	require.Equal(t, store.DeadLettered, r.run(id).Status)
+	require.Contains(t, r.trail(id), "remove_member dan unknown")
+	r.pagerduty.Control().ClearFaults()
+	require.NotContains(t, r.members(), "dan")
+	undo := r.ask(store.Request{RollbackOf: id.String()})
+	require.Equal(t, store.Succeeded, r.run(undo).Status, r.run(undo).ErrorMessage)
+	require.Equal(t, untouched, r.members())
+}
+
+// Where somebody cannot be put back, nobody leaves.
+func TestHandle_RollbackCannotPutSomebodyBack_NobodyLeaves(t *testing.T) {
+	r := start(t, nil)
+	id := r.accept()
+	r.handle(id)
+	r.pd("PUT", "dan", `{"role":"observer"}`)
+	undo := r.ask(store.Request{RollbackOf: id.String()})
+	require.Equal(t, store.Succeeded, r.run(undo).Status)
+	require.Equal(t, map[string]string{"ann": "manager", "ben": "responder", "cem": "responder", "dan": "observer"}, r.members())
+	require.Equal(t, []string{"changed_since dan reported", "removal_held ben reported", "removal_held cem reported"}, r.trail(undo))
 }
