@@ -27,7 +27,7 @@ func TestRemovedLately_CountsWhatNobodyApproved(t *testing.T) {
 		require.NoError(t, err)
 		return users
 	}
-	require.Empty(t, removed("payments"), "what has only been intended")
+	require.Len(t, removed("payments"), 4, "what is open may have happened; whoever is still there does not count in the end")
 	for user, outcome := range outcomes {
 		require.NoError(t, c.Settle(t.Context(), "remove_member:"+user, outcome, "", nil))
 	}
