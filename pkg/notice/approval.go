@@ -17,6 +17,7 @@ type ApprovalRequested struct {
 	Reasons     []string  `json:"reasons"`             // why the rules want an approval
 	Approvers   []string  `json:"approvers,omitempty"` // whose, in words: "2 × approver"
 	Changes     []Change  `json:"changes,omitempty"`
+	Ignored     []Ignored `json:"ignored,omitempty"` // what ignore rules hide
 	ExpiresAt   time.Time `json:"expires_at"`
 
 	// What became of it. While the run waits, Outcome is empty and there are buttons.

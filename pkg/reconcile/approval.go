@@ -67,7 +67,7 @@ func (r *run) request(s *State) (store.Delivery, error) {
 	n := notice.ApprovalRequested{
 		ApprovalOf: r.job.Run.JobID.String(), PlanHash: s.Plan.Hash(), TeamID: s.TeamID, TeamName: s.Plan.TeamName,
 		RequestedBy: r.job.Run.RequestedBy, Reason: s.Request.Reason, Reasons: s.Decision.Reasons,
-		Changes: s.brief(), ExpiresAt: r.parts.Now().Add(r.parts.ApproveWithin),
+		Changes: s.brief(), Ignored: briefIgnored(*s.Plan), ExpiresAt: r.parts.Now().Add(r.parts.ApproveWithin),
 	}
 	for _, a := range s.Decision.Approvers {
 		who := fmt.Sprintf("%d × %s", a.Count, a.Role)

@@ -413,10 +413,7 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 		for _, i := range s.Plan.Issues {
 			n.Issues = append(n.Issues, notice.Issue{Kind: string(i.Kind), Entity: i.EntityRef, Message: i.Message})
 		}
-		for _, i := range s.Plan.Ignored {
-			_, who, _ := strings.Cut(i.EntityRef(), ":")
-			n.Ignored = append(n.Ignored, notice.Ignored{Kind: i.Kind(), Who: who, RuleID: i.RuleID, Reason: i.Reason, Owner: i.Owner, Until: i.ExpiresAt})
-		}
+		n.Ignored = briefIgnored(*s.Plan)
 	}
 	if s.Decision != nil {
 		n.Reasons = s.Decision.Reasons
@@ -429,6 +426,15 @@ func (r *run) delivery(s *State, v verdict, e store.Ending) (store.Delivery, err
 	return store.Delivery{
 		Key: notice.Key(r.life(), "slack", r.parts.Channel), Medium: "slack", Channel: r.parts.Channel, Payload: payload,
 	}, nil
+}
+
+// briefIgnored is what readers of a message need to see of what ignore rules hide.
+func briefIgnored(p ownership.Plan) (ignored []notice.Ignored) {
+	for _, i := range p.Ignored {
+		_, who, _ := strings.Cut(i.EntityRef(), ":")
+		ignored = append(ignored, notice.Ignored{Kind: i.Kind(), Who: who, RuleID: i.RuleID, Reason: i.Reason, Owner: i.Owner, Until: i.ExpiresAt})
+	}
+	return ignored
 }
 
 // brief is what readers of a message need to see of the changes.

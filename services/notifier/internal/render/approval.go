@@ -27,6 +27,7 @@ func ApprovalRequested(n notice.ApprovalRequested, buttons bool) (summary Messag
 	s := story{title: approvalTitle(n), name: approvalTeam(n), whole: "nthlayer run get " + n.ApprovalOf, footer: approvalFooter(n)}
 	s.list("Why the rules ask", bullets(n.Reasons), summaryReasons)
 	s.list("What is to change", planLines(n.Changes), summaryChanges)
+	s.list("Ignored", ignoredLines(n.Ignored), summaryIgnored)
 	details = s.details()
 
 	if n.Outcome != "" {

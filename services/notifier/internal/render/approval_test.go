@@ -42,7 +42,15 @@ func TestApprovalRequested_Golden(t *testing.T) {
 	}{
 		"waits":           {asked, true},
 		"without_buttons": {asked, false},
-		"one_vote":        {func() notice.ApprovalRequested { n := asked(); n.Votes = votes()[:1]; return n }, true},
+		"something_ignored": {func() notice.ApprovalRequested {
+			n := asked()
+			n.Ignored = []notice.Ignored{{
+				Kind: "remove_member", Who: "dan@example.org", RuleID: "0198f2c4-7a5e-7b1c-9d3e-2f4a6b8c0d1e", Reason: "on loan", Owner: "sre@example.org",
+				Until: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC),
+			}}
+			return n
+		}, true},
+		"one_vote": {func() notice.ApprovalRequested { n := asked(); n.Votes = votes()[:1]; return n }, true},
 		"approved": {func() notice.ApprovalRequested {
 			n := asked()
 			n.Votes, n.Outcome, n.Message = votes(), "approved", "1 member added, 1 role changed, 1 member removed"
