@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nthlayer/nthlayer/pkg/fault"
+	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // Process is what every service needs. Embed it: package service reads it through Base.
@@ -97,6 +98,11 @@ type S3 struct {
 
 // Validate checks the endpoint.
 func (s S3) Validate() error { return CheckURL("NTHLAYER_S3_ENDPOINT", s.Endpoint) }
+
+// Roles is what the source's words for roles mean.
+type Roles struct {
+	Map ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
+}
 
 // Cortex is the source of ownership.
 type Cortex struct {

@@ -13,16 +13,13 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/store"
 )
 
-// approvalExpired is why a run ended that nobody approved in time.
-const approvalExpired = "APPROVAL_EXPIRED"
-
 // approvedFor is how much longer than there was time to approve a plan its approval counts: a run may be held up.
 const approvedFor = time.Hour
 
 // Expired is why a run ends for whose plan the approval did not come in time.
 func Expired() error {
 	return fault.New(fault.Precondition, "nothing was changed: the plan was not approved in time; ask for the run again", nil).
-		WithReason(approvalExpired)
+		WithReason(store.ApprovalExpired)
 }
 
 // awaitApproval lets a plan pass that was approved by everybody whom the rules ask for. A run that was approved has compared
@@ -32,7 +29,8 @@ func (r *run) awaitApproval(ctx context.Context, s *State) error {
 	if err != nil {
 		return err
 	}
-	if approval == nil || r.parts.Now().After(approval.ExpiresAt.Add(approvedFor)) || approval.PlanHash != s.Plan.Hash() || len(s.Decision.Missing(r.job.Run.RequestedBy, approval.Votes)) > 0 {
+	if approval == nil || approval.PlanHash != s.Plan.Hash() || r.parts.Now().After(approval.ExpiresAt.Add(approvedFor)) ||
+		len(s.Decision.Missing(r.job.Run.RequestedBy, approval.Votes)) > 0 {
 		return flow.Interrupt(strings.Join(s.Decision.Reasons, "; "))
 	}
 	for _, v := range approval.Votes {

@@ -136,8 +136,7 @@ func (s *State) lose(why ownership.Issue) {
 	s.Issues = append(s.Issues, why)
 }
 
-// plan compares, and leaves out what ignore rules hide. Where somebody would be removed it asks who is paged for the team:
-// they stay.
+// plan compares.
 func (f *Flow) plan(ctx context.Context, s *State) error {
 	if s.Lost {
 		s.Plan = &ownership.Plan{
@@ -150,12 +149,17 @@ func (f *Flow) plan(ctx context.Context, s *State) error {
 	if s.Observed != nil {
 		observed = *s.Observed
 	}
-	var err error
+	plan := ownership.Diff(*s.Desired, observed, s.Wanted)
+	plan.Issues = s.Issues
+	return f.restrict(ctx, s, plan, observed)
+}
+
+// restrict takes out of a difference what is not to be done, and makes it the plan: what ignore rules hide, whoever is paged for
+// the team and would leave it, and what the request did not ask for.
+func (f *Flow) restrict(ctx context.Context, s *State, plan ownership.Plan, observed ownership.Observed) (err error) {
 	if s.Ignores, err = f.parts.Ignores.IgnoreRules(ctx, s.TeamID); err != nil {
 		return fmt.Errorf("read the ignore rules of team %s: %w", s.TeamID, err)
 	}
-	plan := ownership.Diff(*s.Desired, observed, s.Wanted)
-	plan.Issues = s.Issues
 	plan = plan.Ignore(s.Ignores)
 	var rotation ownership.Rotation
 	if plan.Count(ownership.RemoveMember) > 0 {
@@ -165,13 +169,7 @@ func (f *Flow) plan(ctx context.Context, s *State) error {
 	}
 	plan = plan.HoldRemovals(rotation)
 	plan.Basis = ownership.Basis(*s.Desired, observed)
-	return s.choose(plan)
-}
-
-// choose leaves out of the plan what the request did not ask for.
-func (s *State) choose(plan ownership.Plan) error {
-	plan, err := plan.Select(ownership.Selection{Only: s.Request.Only, Exclude: s.Request.Exclude})
-	if err != nil {
+	if plan, err = plan.Select(ownership.Selection{Only: s.Request.Only, Exclude: s.Request.Exclude}); err != nil {
 		return fault.New(fault.Precondition, "the changes cannot be chosen: "+err.Error(), nil).WithReason("SELECTION_DIFFERS")
 	}
 	s.Plan = &plan

@@ -230,7 +230,7 @@ type verdict struct {
 // abandoned is the verdict on a run that does not come to the end of its flow.
 func abandoned(status string, s *State, cause error) verdict {
 	v := verdict{status: status, reason: fault.ReasonOf(cause), message: publicText(cause), sync: ownership.Unknown}
-	if (status == store.Canceled || v.reason == approvalExpired) && len(s.done()) == 0 {
+	if (status == store.Canceled || v.reason == store.ApprovalExpired) && len(s.done()) == 0 {
 		v.sync = "" // nothing was changed and nothing learned
 	}
 	v.noSuchTeam = v.reason == "SOURCE_TEAM_NOT_FOUND"

@@ -23,7 +23,7 @@ func (f *Flow) fetchTrail(ctx context.Context, s *State) error {
 	return nil
 }
 
-// invert plans the way back from what the target shows now. Whoever is paged for the team is not removed, as in any plan.
+// invert plans the way back from what the target shows now, within what holds for any plan.
 func (f *Flow) invert(ctx context.Context, s *State) error {
 	if s.Observed == nil {
 		s.Lost = true
@@ -40,19 +40,7 @@ func (f *Flow) invert(ctx context.Context, s *State) error {
 	}
 	plan := ownership.Invert(s.TeamID, *s.Observed, undo)
 	plan.Issues = append(plan.Issues, s.Issues...)
-	if s.Ignores, err = f.parts.Ignores.IgnoreRules(ctx, s.TeamID); err != nil {
-		return fmt.Errorf("read the ignore rules of team %s: %w", s.TeamID, err)
-	}
-	plan = plan.Ignore(s.Ignores)
-	var rotation ownership.Rotation
-	if plan.Count(ownership.RemoveMember) > 0 {
-		if rotation, err = f.parts.Target.Rotation(ctx, plan.TargetID); err != nil {
-			return fmt.Errorf("read who is paged for team %s: %w", plan.TargetID, err)
-		}
-	}
-	plan = plan.HoldRemovals(rotation)
-	plan.Basis = ownership.Basis(*s.Desired, *s.Observed)
-	return s.choose(plan)
+	return f.restrict(ctx, s, plan, *s.Observed)
 }
 
 // withAccounts finds the accounts of people whom the trail knows by their addresses only: entries did not always name the

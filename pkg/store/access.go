@@ -78,6 +78,19 @@ func (s *Store) Bindings(ctx context.Context, f BindingFilter) ([]auth.Binding, 
 	return bindings, nil
 }
 
+// changeAccess changes who may do what, in a transaction: one change after the other, and all gateways are told.
+func (s *Store) changeAccess(ctx context.Context, what string, f func(*db.Queries) error) error {
+	return s.tx(ctx, what, func(q *db.Queries) error {
+		if err := q.LockAccess(ctx); err != nil {
+			return err
+		}
+		if err := f(q); err != nil {
+			return err
+		}
+		return q.TellAccess(ctx)
+	})
+}
+
 // Bind gives a role. What is given already for as long stays the one binding that it is; for another time it is replaced. One
 // transaction, of which all gateways are told.
 func (s *Store) Bind(ctx context.Context, b auth.Binding) (bound auth.Binding, err error) {
@@ -85,10 +98,7 @@ func (s *Store) Bind(ctx context.Context, b auth.Binding) (bound auth.Binding, e
 	if err != nil {
 		return bound, err
 	}
-	err = s.tx(ctx, "grant a role", func(q *db.Queries) error {
-		if err := q.LockAccess(ctx); err != nil {
-			return err
-		}
+	err = s.changeAccess(ctx, "grant a role", func(q *db.Queries) error {
 		row, err := q.BindingInForce(ctx, db.BindingInForceParams{Subject: b.Subject, Role: b.Role, TeamID: b.TeamID})
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
@@ -111,7 +121,7 @@ func (s *Store) Bind(ctx context.Context, b auth.Binding) (bound auth.Binding, e
 			return err
 		}
 		bound = bindingFrom(row)
-		return q.TellAccess(ctx)
+		return nil
 	})
 	return bound, err
 }
@@ -122,10 +132,7 @@ func sameTime(a, b *time.Time) bool {
 
 // Unbind takes a role back. Where it is not given, that is a NotFound.
 func (s *Store) Unbind(ctx context.Context, subject, role, teamID, by string) (revoked auth.Binding, err error) {
-	err = s.tx(ctx, "revoke a role", func(q *db.Queries) error {
-		if err := q.LockAccess(ctx); err != nil {
-			return err
-		}
+	err = s.changeAccess(ctx, "revoke a role", func(q *db.Queries) error {
 		rows, err := q.RevokeBindings(ctx, db.RevokeBindingsParams{Subject: subject, Role: role, TeamID: teamID, RevokedBy: by})
 		if err != nil {
 			return err
@@ -135,7 +142,7 @@ func (s *Store) Unbind(ctx context.Context, subject, role, teamID, by string) (r
 				WithReason("GRANT_NOT_FOUND")
 		}
 		revoked = bindingFrom(rows[0])
-		return q.TellAccess(ctx)
+		return nil
 	})
 	return revoked, err
 }
@@ -175,10 +182,7 @@ func (s *Store) SetRole(ctx context.Context, role string, actions []string, by s
 	if err != nil {
 		return saved, err
 	}
-	err = s.tx(ctx, "save a role", func(q *db.Queries) error {
-		if err := q.LockAccess(ctx); err != nil {
-			return err
-		}
+	err = s.changeAccess(ctx, "save a role", func(q *db.Queries) error {
 		row, err := q.RoleInForce(ctx, role)
 		switch {
 		case err == nil && slices.Equal(row.Actions, actions):
@@ -194,17 +198,14 @@ func (s *Store) SetRole(ctx context.Context, role string, actions []string, by s
 			return err
 		}
 		saved = roleFrom(row)
-		return q.TellAccess(ctx)
+		return nil
 	})
 	return saved, err
 }
 
 // DeleteRole ends a role of the company's own that nobody holds.
 func (s *Store) DeleteRole(ctx context.Context, role, by string) error {
-	return s.tx(ctx, "delete a role", func(q *db.Queries) error {
-		if err := q.LockAccess(ctx); err != nil {
-			return err
-		}
+	return s.changeAccess(ctx, "delete a role", func(q *db.Queries) error {
 		used, err := q.RoleInUse(ctx, role)
 		if err != nil {
 			return err
@@ -219,7 +220,7 @@ func (s *Store) DeleteRole(ctx context.Context, role, by string) error {
 		if n == 0 {
 			return fault.New(fault.NotFound, "there is no role "+role+" of the company's own", nil).WithReason("ROLE_NOT_FOUND")
 		}
-		return q.TellAccess(ctx)
+		return nil
 	})
 }
 
@@ -259,10 +260,7 @@ func (s *Store) LinkIdentity(ctx context.Context, email, subject, by string) (li
 		return linked, err
 	}
 	email = strings.ToLower(email)
-	err = s.tx(ctx, "link an identity", func(q *db.Queries) error {
-		if err := q.LockAccess(ctx); err != nil {
-			return err
-		}
+	err = s.changeAccess(ctx, "link an identity", func(q *db.Queries) error {
 		row, err := q.IdentityInForce(ctx, email)
 		switch {
 		case err == nil && row.Subject == subject:
@@ -278,17 +276,14 @@ func (s *Store) LinkIdentity(ctx context.Context, email, subject, by string) (li
 			return err
 		}
 		linked = identityFrom(row)
-		return q.TellAccess(ctx)
+		return nil
 	})
 	return linked, err
 }
 
 // UnlinkIdentity takes that back.
 func (s *Store) UnlinkIdentity(ctx context.Context, email, by string) error {
-	return s.tx(ctx, "unlink an identity", func(q *db.Queries) error {
-		if err := q.LockAccess(ctx); err != nil {
-			return err
-		}
+	return s.changeAccess(ctx, "unlink an identity", func(q *db.Queries) error {
 		n, err := q.EndIdentity(ctx, db.EndIdentityParams{EmailKey: strings.ToLower(email), EndedBy: by})
 		if err != nil {
 			return err
@@ -296,7 +291,7 @@ func (s *Store) UnlinkIdentity(ctx context.Context, email, by string) error {
 		if n == 0 {
 			return fault.New(fault.NotFound, "the address "+email+" is linked to nobody", nil).WithReason("IDENTITY_NOT_FOUND")
 		}
-		return q.TellAccess(ctx)
+		return nil
 	})
 }
 

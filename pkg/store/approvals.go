@@ -234,7 +234,7 @@ func (s *Store) waiting(ctx context.Context, what string, jobID uuid.UUID, planH
 		case a == nil || run.Status != Awaiting || run.CanceledBy != "":
 			return notWaiting(run, a, planHash)
 		case !row.AwaitingUntil.After(time.Now()):
-			return fault.New(fault.Precondition, "the time to approve the plan is over; ask for the run again", nil).WithReason(approvalExpired)
+			return fault.New(fault.Precondition, "the time to approve the plan is over; ask for the run again", nil).WithReason(ApprovalExpired)
 		case planHash != "" && planHash != a.PlanHash:
 			return fault.New(fault.Precondition, fmt.Sprintf("the run waits with another plan now (%.12s…): look at it again", a.PlanHash), nil).
 				WithReason("PLAN_CHANGED")
@@ -254,6 +254,7 @@ func notWaiting(run Run, a *Approval, planHash string) error {
 }
 
 const (
-	notAwaiting     = "NOT_AWAITING_APPROVAL"
-	approvalExpired = "APPROVAL_EXPIRED"
+	notAwaiting = "NOT_AWAITING_APPROVAL"
+	// ApprovalExpired is the reason where nobody approved a plan in time.
+	ApprovalExpired = "APPROVAL_EXPIRED"
 )

@@ -220,7 +220,7 @@ func tellEnded(ctx context.Context, q *db.Queries, run Run, e Ending) error {
 	switch {
 	case e.Status == Canceled:
 		n.Outcome = "canceled"
-	case e.ErrorReason == approvalExpired:
+	case e.ErrorReason == ApprovalExpired:
 		n.Outcome = "expired"
 	}
 	return retell(ctx, q, run, n, db.RetellApprovalsParams{Outcomes: []string{""}})

@@ -5,9 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
-
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/ownership"
 	"github.com/nthlayer/nthlayer/pkg/policy"
@@ -19,11 +16,7 @@ import (
 
 // ApproveRun counts the caller's vote for the plan that a run waits with.
 func (r *Runs) ApproveRun(ctx context.Context, request *nthlayerv1.ApproveRunRequest) (*nthlayerv1.Run, error) {
-	jobID, err := parseID("job_id", request.GetJobId())
-	if err != nil {
-		return nil, err
-	}
-	who, err := asking(ctx)
+	jobID, who, err := askingAbout(ctx, "job_id", request.GetJobId())
 	if err != nil {
 		return nil, err
 	}
@@ -44,11 +37,7 @@ func (r *Runs) ApproveRun(ctx context.Context, request *nthlayerv1.ApproveRunReq
 
 // RejectRun ends a run that waits for approval.
 func (r *Runs) RejectRun(ctx context.Context, request *nthlayerv1.RejectRunRequest) (*nthlayerv1.Run, error) {
-	jobID, err := parseID("job_id", request.GetJobId())
-	if err != nil {
-		return nil, err
-	}
-	who, err := asking(ctx)
+	jobID, who, err := askingAbout(ctx, "job_id", request.GetJobId())
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +97,10 @@ func (r *Runs) RollbackRun(ctx context.Context, request *nthlayerv1.RollbackRunR
 	if err != nil {
 		return nil, err
 	}
-	rpc.Note(ctx, slog.String("job_id", jobID.String()), slog.String("team_id", run.TeamID), slog.String("idem_key", key))
+	accepted(ctx, jobID, run.TeamID, key)
 	if created {
 		r.Poke()
 	}
-	_ = grpc.SetHeader(ctx, metadata.Pairs("location", "/v1/runs/"+jobID.String())) // for REST; fails only outside of a call
 	return &nthlayerv1.RollbackRunResponse{JobId: jobID.String()}, nil
 }
 

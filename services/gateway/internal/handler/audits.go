@@ -189,11 +189,7 @@ const lookEvery = 5 * time.Second
 
 // CancelAudit asks for the end of an audit.
 func (a *Audits) CancelAudit(ctx context.Context, request *nthlayerv1.CancelAuditRequest) (*nthlayerv1.Audit, error) {
-	id, err := parseID("audit_id", request.GetAuditId())
-	if err != nil {
-		return nil, err
-	}
-	who, err := asking(ctx)
+	id, who, err := askingAbout(ctx, "audit_id", request.GetAuditId())
 	if err != nil {
 		return nil, err
 	}
@@ -245,11 +241,7 @@ func (a *Audits) GetAuditFinding(ctx context.Context, request *nthlayerv1.GetAud
 
 // AcknowledgeAuditFinding notes that somebody knows of it.
 func (a *Audits) AcknowledgeAuditFinding(ctx context.Context, request *nthlayerv1.AcknowledgeAuditFindingRequest) (*nthlayerv1.AuditFinding, error) {
-	id, err := parseID("finding_id", request.GetFindingId())
-	if err != nil {
-		return nil, err
-	}
-	who, err := asking(ctx)
+	id, who, err := askingAbout(ctx, "finding_id", request.GetFindingId())
 	if err != nil {
 		return nil, err
 	}

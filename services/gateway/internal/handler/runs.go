@@ -55,11 +55,7 @@ type Runs struct {
 
 // CancelRun asks for the end of a run.
 func (r *Runs) CancelRun(ctx context.Context, request *nthlayerv1.CancelRunRequest) (*nthlayerv1.Run, error) {
-	jobID, err := parseID("job_id", request.GetJobId())
-	if err != nil {
-		return nil, err
-	}
-	who, err := asking(ctx)
+	jobID, who, err := askingAbout(ctx, "job_id", request.GetJobId())
 	if err != nil {
 		return nil, err
 	}
@@ -268,6 +264,15 @@ func lastID(request pagetoken.List) (uuid.UUID, error) {
 		return uuid.Nil, pagetoken.Bad()
 	}
 	return id, nil
+}
+
+// askingAbout is which one a request is about, and who makes it.
+func askingAbout(ctx context.Context, field, text string) (id uuid.UUID, who string, err error) {
+	if id, err = parseID(field, text); err != nil {
+		return id, "", err
+	}
+	who, err = asking(ctx)
+	return id, who, err
 }
 
 // asking is who makes the request.

@@ -77,12 +77,17 @@ func (t *Teams) ReconcileTeam(ctx context.Context, request *nthlayerv1.Reconcile
 	if err != nil {
 		return nil, err
 	}
-	rpc.Note(ctx, slog.String("job_id", jobID.String()), slog.String("team_id", request.GetTeamId()), slog.String("idem_key", key))
+	accepted(ctx, jobID, request.GetTeamId(), key)
 	if created {
 		t.Poke()
 	}
-	_ = grpc.SetHeader(ctx, metadata.Pairs("location", "/v1/runs/"+jobID.String())) // for REST; fails only outside of a call
 	return &nthlayerv1.ReconcileTeamResponse{JobId: jobID.String()}, nil
+}
+
+// accepted says of a run that it is durable: in the log, and to REST where it is found.
+func accepted(ctx context.Context, jobID uuid.UUID, teamID, key string) {
+	rpc.Note(ctx, slog.String("job_id", jobID.String()), slog.String("team_id", teamID), slog.String("idem_key", key))
+	_ = grpc.SetHeader(ctx, metadata.Pairs("location", "/v1/runs/"+jobID.String())) // fails only outside of a call
 }
 
 // mayDesire keeps callers who may act on some teams alone from saying what a team is: it would be found on the target by the

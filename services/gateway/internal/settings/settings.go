@@ -6,7 +6,6 @@ import (
 
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
-	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // Settings of the gateway.
@@ -21,7 +20,7 @@ type Settings struct {
 	Peers    config.Peers
 	JWT      config.JWT
 	Slack    Slack
-	Access   Access
+	Roles    config.Roles
 }
 
 // Slack is how it proves that a request is its own.
@@ -55,11 +54,6 @@ func longEnough(variable string, secret config.Secret) error {
 		return fault.Field(variable, "is too short to be a signing secret; it stands under Basic Information of the Slack app")
 	}
 	return nil
-}
-
-// Access is what the gateway has to know of the source to say who manages a team: the same as the worker knows.
-type Access struct {
-	Roles ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
 }
 
 // Listen is where the public API is served. TLS ends at the load balancer.

@@ -20,7 +20,7 @@ const (
 // access decides who may do what, by what is granted in the database at any moment: a change there is told to all gateways, and
 // read again now and then in case that was lost.
 func access(ctx context.Context, s *service.Service, db *store.Store, cfg settings.Settings) (*auth.Authorizer, error) {
-	authorizer := auth.NewAuthorizer(store.Directory{Store: db, Roles: cfg.Access.Roles})
+	authorizer := auth.NewAuthorizer(store.Directory{Store: db, Roles: cfg.Roles.Map})
 	learn := func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, readWithin)
 		defer cancel()

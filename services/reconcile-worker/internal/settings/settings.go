@@ -8,7 +8,6 @@ import (
 	"github.com/nthlayer/nthlayer/pkg/config"
 	"github.com/nthlayer/nthlayer/pkg/fault"
 	"github.com/nthlayer/nthlayer/pkg/objects"
-	"github.com/nthlayer/nthlayer/pkg/ownership"
 )
 
 // Settings of the reconcile-worker.
@@ -26,6 +25,7 @@ type Settings struct {
 	Quota     Quota
 	Work      Work
 	Audit     Audit
+	Roles     config.Roles
 	Rules     Rules
 }
 
@@ -107,10 +107,9 @@ func (a Audit) Validate() error {
 
 // Rules are what a company decides about reconciling.
 type Rules struct {
-	Roles        ownership.RoleMap `env:"NTHLAYER_ROLE_MAP" envDefault:"manager=manager,*=responder" doc:"target role for each role word of the source; * stands for all others and for none"`
-	CreateTeams  bool              `env:"NTHLAYER_CREATE_TEAMS" envDefault:"false" doc:"whether a team that PagerDuty lacks is created"`
-	Policy       string            `env:"NTHLAYER_POLICY_DIR" doc:"where the company's rules and parameters are: a directory, or s3://bucket/prefix; empty: the shipped ones alone"`
-	VerifyWithin time.Duration     `env:"NTHLAYER_VERIFY_WITHIN" envDefault:"30s" doc:"how long PagerDuty may take to show a change"`
+	CreateTeams  bool          `env:"NTHLAYER_CREATE_TEAMS" envDefault:"false" doc:"whether a team that PagerDuty lacks is created"`
+	Policy       string        `env:"NTHLAYER_POLICY_DIR" doc:"where the company's rules and parameters are: a directory, or s3://bucket/prefix; empty: the shipped ones alone"`
+	VerifyWithin time.Duration `env:"NTHLAYER_VERIFY_WITHIN" envDefault:"30s" doc:"how long PagerDuty may take to show a change"`
 }
 
 // Validate checks the numbers.

@@ -51,7 +51,7 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	flow, err := reconcile.New(reconcile.Parts{
 		Source: to.source, Target: to.target, Applier: reconcile.Live{Writer: to.target}, Links: db, Ignores: db, Guard: guard, Trail: db,
 		Settings: reconcile.Settings{
-			Roles: cfg.Rules.Roles, CreateTeams: cfg.Rules.CreateTeams, Channel: cfg.Slack.ID, VerifyWithin: cfg.Rules.VerifyWithin,
+			Roles: cfg.Roles.Map, CreateTeams: cfg.Rules.CreateTeams, Channel: cfg.Slack.ID, VerifyWithin: cfg.Rules.VerifyWithin,
 			ApproveWithin: cfg.Work.ApproveWithin,
 		},
 	})
@@ -77,7 +77,7 @@ func Worker(ctx context.Context, s *service.Service, cfg settings.Settings) erro
 	}, flow, events, relay.Poke, cfg)
 	consumeAudits(s, client, audits.New(db, to.source, to.target.Reader(), relay.Poke, s.Log, audits.Options{
 		Owner: process, Lease: cfg.Work.Lease, Patience: cfg.Audit.Patience, Settle: cfg.Audit.Settle, Shrink: cfg.Audit.Shrink,
-		Roles: cfg.Rules.Roles, CreateTeams: cfg.Rules.CreateTeams, OwnToken: to.ownToken,
+		Roles: cfg.Roles.Map, CreateTeams: cfg.Rules.CreateTeams, OwnToken: to.ownToken,
 	}), cfg)
 	refresher := &catalogue.Refresher{Source: to.source, Store: db, Log: s.Log, Period: cfg.Work.Catalogue}
 	s.Go("catalogue", refresher.Run)
